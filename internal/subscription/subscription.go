@@ -281,6 +281,8 @@ type LogEntry struct {
 	ResponseBody []byte
 	// Payload is the body that was sent; nil where the provider no longer has it.
 	Payload []byte
+	// Position is where the provider keeps the event, to ask for a resend by; 0 where it cannot.
+	Position uint64
 }
 
 // LogQuery selects log entries.
