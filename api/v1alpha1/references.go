@@ -11,6 +11,7 @@ type SecretReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name: is not the name of a Secret; use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 }
 
@@ -20,12 +21,14 @@ type SecretKeyReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name: is not the name of a Secret; use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 
 	// key in the Secret's data that holds the value. A trailing newline of the value is dropped.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="key: is not a key of a Secret; use letters, digits, dashes, underscores and dots"
 	Key string `json:"key"`
 }
 
@@ -35,12 +38,14 @@ type ClusterSecretReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="namespace: is not the name of a namespace; use lower-case letters, digits and dashes, beginning and ending with a letter or digit"
 	Namespace string `json:"namespace"`
 
 	// name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name: is not the name of a Secret; use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 }
 
@@ -55,18 +60,21 @@ type ClusterSecretKeyReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="namespace: is not the name of a namespace; use lower-case letters, digits and dashes, beginning and ending with a letter or digit"
 	Namespace string `json:"namespace"`
 
 	// name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name: is not the name of a Secret; use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 
 	// key in the Secret's data that holds the value. A trailing newline of the value is dropped.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="key: is not a key of a Secret; use letters, digits, dashes, underscores and dots"
 	Key string `json:"key"`
 }
 
@@ -85,6 +93,7 @@ type NamespaceSelection struct {
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="names: is not the name of a namespace; use lower-case letters, digits and dashes, beginning and ending with a letter or digit"
 	Names []string `json:"names,omitempty"`
 
 	// selector selects namespaces by their labels. The empty selector, {}, selects every namespace.

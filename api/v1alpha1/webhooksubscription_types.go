@@ -17,8 +17,10 @@ const (
 	MaxEvents = 100
 	// MaxEventLength is the largest number of characters in one event.
 	MaxEventLength = 256
+	// MaxEventSegments is the largest number of dot-separated segments in one event.
+	MaxEventSegments = 32
 	// MaxHeaders is the largest number of headers in spec.headers.
-	MaxHeaders = 20
+	MaxHeaders = 32
 	// MaxDeliveryStatuses is the largest number of entries in status.deliveryStatuses.
 	MaxDeliveryStatuses = 50
 )
@@ -156,7 +158,7 @@ type WebhookSubscriptionSpec struct {
 	// events that are delivered, 1 to 100 of them: names, such as agent.presencechanged.v1, or sets of names by
 	// wildcard, such as channel.* or *. Names are dot-separated; * inside a segment matches any run of
 	// characters within it, a last segment that is exactly * matches one or more segments, and * alone
-	// matches everything.
+	// matches everything. One has at most 256 characters and 32 segments.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -164,6 +166,8 @@ type WebhookSubscriptionSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[A-Za-z0-9_/:~+@#*-]+([.][A-Za-z0-9_/:~+@#*-]+)*$')",message="spec.events: an event is made of segments joined by single dots, and a segment of letters, digits, * and _ - / : ~ + @ #; write it like agent.presencechanged.v1 or channel.*"
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('**')",message="spec.events: ** stands nowhere, because one * already matches any run of characters; write a single *"
+	// +kubebuilder:validation:items:XValidation:rule="self.split('.').size() <= 32",message="spec.events: an event has at most 32 segments; use fewer dots"
 	Events []string `json:"events,omitempty"`
 
 	// enabled says whether events are delivered. While it is false the subscription stays at the provider and
@@ -187,12 +191,12 @@ type WebhookSubscriptionSpec struct {
 	// +optional
 	Authorization *Authorization `json:"authorization,omitempty"`
 
-	// headers that are sent with every delivery, at most 20, besides those that Hookline and the provider set.
+	// headers that are sent with every delivery, at most 32, besides those that Hookline and the provider set.
 	// Names are told apart without regard to case.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(g, g.name.lowerAscii() == h.name.lowerAscii()))",message="spec.headers: a name occurs twice, and case makes no difference in header names; remove one of them"
 	Headers []Header `json:"headers,omitempty"`
 
@@ -268,6 +272,7 @@ type ProviderReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="spec.providerRef.name: is not the name of a provider; use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"
 	Name string `json:"name"`
 }
 
@@ -302,9 +307,9 @@ type BearerAuthorization struct {
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKeyRef)",message="spec.headers: value and secretKeyRef: set exactly one for each header; remove the other"
 type Header struct {
 	// name of the header, 1 to 128 characters. Names that Hookline, HTTP or a provider's signature use are
-	// refused: Authorization (use spec.authorization), Connection, Content-Encoding, Content-Length, Content-Type, Date, Expect,
-	// Host, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade, Webhook-*, Ce-*, Hookline-*,
-	// Vonage-Signature, X-Dixa-Signature and Messagebird-*.
+	// refused: Authorization (use spec.authorization), Connection, Content-Encoding, Content-Length,
+	// Content-Type, Date, Expect, Host, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade,
+	// Webhook-*, Ce-*, Hookline-*, Vonage-Signature, X-Dixa-Signature and Messagebird-*.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
