@@ -31,6 +31,8 @@ const (
 	MaxHeaderNameLength = 128
 	// MaxCredentialLength bounds a username, a password and a token, in bytes each.
 	MaxCredentialLength = 4096
+	// FieldResume names the operation Patch.Resume in an *UnsupportedError.
+	FieldResume Field = "resume"
 	// maxPort is the highest TCP port.
 	maxPort = 65535
 )
@@ -217,9 +219,6 @@ func (p Patch) setFields(c Capabilities) []Field {
 	return set
 }
 
-// FieldResume names the operation Patch.Resume in an *UnsupportedError.
-const FieldResume Field = "resume"
-
 func (a Authorization) setFields() []Field {
 	switch a.SchemeOrNone() {
 	case SchemeBasic:
@@ -394,10 +393,11 @@ func (a Authorization) validateBasic() error {
 	case strings.Contains(a.Username, ":"):
 		return invalid(FieldBasic, "the username holds a colon, which basic authorization cannot carry")
 	}
-	for what, text := range map[string]string{"username": a.Username, "password": a.Password} {
-		if err := checkCredential(what, text); err != nil {
-			return invalid(FieldBasic, "%s", err)
-		}
+	if err := checkCredential("username", a.Username); err != nil {
+		return invalid(FieldBasic, "%s", err)
+	}
+	if err := checkCredential("password", a.Password); err != nil {
+		return invalid(FieldBasic, "%s", err)
 	}
 
 	return nil
@@ -506,4 +506,16 @@ func (d Delivery) validate() error {
 	}
 
 	return nil
+}
+
+// Validated is the query with its limit filled in. The error is an *InvalidError.
+func (q LogQuery) Validated() (LogQuery, error) {
+	switch {
+	case q.Limit < 0 || q.Limit > MaxLogLimit:
+		return LogQuery{}, invalid("limit", "%d is not within 1 to %d", q.Limit, MaxLogLimit)
+	case q.Limit == 0:
+		q.Limit = DefaultLogLimit
+	}
+
+	return q, nil
 }
