@@ -1,0 +1,108 @@
+package options
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func TestParse(t *testing.T) {
+	required := []string{"--data-dir=/data", "--tokens-dir=/tokens"}
+
+	cases := map[string]struct {
+		reason  string
+		command Command
+		args    []string
+		wantErr string
+	}{
+		"all":         {reason: "the two folders are all a process needs to be told", command: All, args: required},
+		"manager":     {reason: "a manager has no journal", command: Manager},
+		"no data dir": {reason: "a default would lose the journal with the container", command: Dispatcher, args: []string{"--tokens-dir=/t"}, wantErr: "--data-dir: is not set"},
+		"no tokens":   {reason: "nobody publishes anonymously", command: Dispatcher, args: []string{"--data-dir=/d"}, wantErr: "--tokens-dir: is not set"},
+		"network": {
+			reason: "a bare address is not a network", command: All,
+			args: append([]string{"--allow-private-targets=10.0.0.1"}, required...), wantErr: "write it like 10.0.0.0/8",
+		},
+		"schedule": {
+			reason: "each delay is checked", command: All,
+			args: append([]string{"--retry-schedule=0s,-5s"}, required...), wantErr: `--retry-schedule: "-5s"`,
+		},
+		"level":     {reason: "levels are words", command: Manager, args: []string{"--log-level=loud"}, wantErr: "--log-level"},
+		"format":    {reason: "formats are words", command: Manager, args: []string{"--log-format=xml"}, wantErr: "--log-format"},
+		"timeout":   {reason: "an attempt may not hold a slot for ever", command: All, args: append([]string{"--delivery-timeout=2m"}, required...), wantErr: "--delivery-timeout"},
+		"retention": {reason: "a short log could not be replayed", command: All, args: append([]string{"--retention=1m"}, required...), wantErr: "--retention"},
+		"argument":  {reason: "a stray word is a mistake", command: Manager, args: []string{"now"}, wantErr: `unexpected argument "now"`},
+		"foreign":   {reason: "a manager has no journal, so a flag for it is a mistake", command: Manager, args: []string{"--data-dir=/d"}, wantErr: "unknown flag: --data-dir"},
+		"writes":    {reason: "no writes would mean no statuses", command: Manager, args: []string{"--status-writes-per-second=0"}, wantErr: "--status-writes-per-second"},
+		"workers":   {reason: "no workers would mean no work", command: Manager, args: []string{"--max-concurrent-reconciles=0"}, wantErr: "--max-concurrent-reconciles"},
+		"grace":     {reason: "there is no negative wait", command: Manager, args: []string{"--deletion-grace=-1s"}, wantErr: "--deletion-grace"},
+		"previous":  {reason: "a rotation needs an overlap", command: All, args: append([]string{"--previous-secret-for=0s"}, required...), wantErr: "--previous-secret-for"},
+		"rate":      {reason: "no rate would mean no events", command: All, args: append([]string{"--publish-rate=0"}, required...), wantErr: "--publish-rate"},
+	}
+
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+
+			_, err := Parse(tc.command, tc.args, &stdout, &stderr)
+			if tc.wantErr == "" {
+				if err != nil {
+					t.Fatalf("%s: %v: %s", tc.reason, err, stderr.String())
+				}
+
+				return
+			}
+
+			if !errors.Is(err, ErrUsage) || !strings.Contains(stderr.String(), tc.wantErr) {
+				t.Fatalf("%s: got %v with %q, want %q", tc.reason, err, stderr.String(), tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestParseValues(t *testing.T) {
+	var out bytes.Buffer
+
+	got, err := Parse(All, []string{
+		"--data-dir=/d", "--tokens-dir=/t", "--retry-schedule=0s,1s,2m", "--allow-private-targets=127.0.0.1/8,fd00::/8",
+		"--leader-election-namespace=ops",
+	}, &out, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if len(got.Data.Schedule) != 3 || got.Data.Schedule[2] != 2*time.Minute {
+		t.Errorf("schedule: %v", got.Data.Schedule)
+	}
+	if len(got.Data.AllowedPrivate) != 2 || got.Data.AllowedPrivate[0].String() != "127.0.0.0/8" {
+		t.Errorf("networks: %v", got.Data.AllowedPrivate)
+	}
+	if got.Kube.LeaseNamespace != "ops" || !got.HasControllers() || !got.HasDispatcher() {
+		t.Errorf("options: %+v", got)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, command := range []Command{All, Manager, Dispatcher} {
+		var stdout, stderr bytes.Buffer
+
+		if _, err := Parse(command, []string{"--help"}, &stdout, &stderr); !errors.Is(err, pflag.ErrHelp) {
+			t.Fatalf("%s: got %v", command, err)
+		}
+		if !strings.Contains(stdout.String(), "--log-level") || stderr.Len() > 0 {
+			t.Errorf("%s: help belongs on standard output: %q, %q", command, stdout.String(), stderr.String())
+		}
+	}
+}
+
+func TestOwnNamespace(t *testing.T) {
+	t.Setenv(namespaceVariable, "somewhere")
+
+	if got := ownNamespace(); got != "somewhere" {
+		t.Errorf("got %q", got)
+	}
+}
