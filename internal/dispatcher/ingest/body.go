@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// readBody reads a request's body under a deadline, at most limit bytes after its
+// Content-Encoding is undone.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, timeout time.Duration) ([]byte, error) {
+	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
+	if encoding != "" && encoding != "identity" && encoding != "gzip" {
+		return nil, unsupported("Content-Encoding %q: send gzip or none", clip(encoding)).with("Accept-Encoding", "gzip")
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge("the body has %d bytes: the most is %d", r.ContentLength, limit)
+	}
+	// A writer that knows no deadlines belongs to no connection that could be slow.
+	controller := http.NewResponseController(w)
+	if err := controller.SetReadDeadline(time.Now().Add(timeout)); err == nil {
+		defer func() { _ = controller.SetReadDeadline(time.Time{}) }()
+	}
+	var source io.Reader = http.MaxBytesReader(w, r.Body, limit)
+	if encoding == "gzip" {
+		expanded, err := gzip.NewReader(source)
+		if err != nil {
+			return nil, bodyProblem(err, limit, timeout)
+		}
+		source = expanded
+	}
+	var body bytes.Buffer
+	if r.ContentLength > 0 {
+		body.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	n, err := body.ReadFrom(io.LimitReader(source, limit+1))
+	switch {
+	case err != nil:
+		return nil, bodyProblem(err, limit, timeout)
+	case n > limit:
+		return nil, tooLarge("the body has more than %d bytes once its Content-Encoding is undone", limit)
+	}
+
+	return body.Bytes(), nil
+}
+
+func bodyProblem(err error, limit int64, timeout time.Duration) *problem {
+	var (
+		over    *http.MaxBytesError
+		corrupt flate.CorruptInputError
+	)
+	switch {
+	case errors.As(err, &over):
+		return tooLarge("the body has more than %d bytes", limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(http.StatusRequestTimeout, "slow-request", "The request came too slowly",
+			"the body did not arrive within %s", timeout).with("Connection", "close")
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
+		return badRequest("the body is not gzip, as its Content-Encoding says")
+	default:
+		return badRequest("the body could not be read to its end")
+	}
+}
