@@ -1,0 +1,562 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// desired is what a WebhookSubscription asks of its provider, every reference resolved.
+type desired struct {
+	// Draft is the subscription as it should be. Its name is empty where the provider has no names and the
+	// spec sets none.
+	Draft subscription.Draft
+	// SecretDigest and CredentialsDigest stand for the secret values in Draft; empty where there are none.
+	SecretDigest      string
+	CredentialsDigest string
+	// ObserveOnly forbids every change.
+	ObserveOnly bool
+	// TakeID is the existing subscription to take over, by spec.subscriptionId.
+	TakeID string
+	// AdoptMatching allows, by spec.adoptionPolicy, to take over the one subscription that matches.
+	AdoptMatching bool
+	// AdoptionAllowed: the provider allows this namespace to take subscriptions over.
+	AdoptionAllowed bool
+	// SpecChanged: the spec is not the one that the status is about.
+	SpecChanged bool
+	// Resume was asked for by annotation.
+	Resume bool
+}
+
+// observed is what the status remembers and what the provider reports.
+type observed struct {
+	// ID is the subscription the status knows; empty while there is none.
+	ID string
+	// Remote is the subscription with that ID, or else with desired.TakeID; nil where the provider has none.
+	Remote *subscription.Subscription
+	// HeldBy is the other resource that holds Remote; empty where none does.
+	HeldBy string
+	// Pending: a create of ours may have happened without its answer having been recorded.
+	Pending bool
+	// Matches are, without an ID, the subscriptions with our natural key.
+	Matches []match
+	// SecretDigest and CredentialsDigest stand for the values that were last given to the provider.
+	SecretDigest      string
+	CredentialsDigest string
+}
+
+// match is a subscription with our natural key.
+type match struct {
+	subscription.Subscription
+	// HeldBy is the other resource that holds it; empty where none does.
+	HeldBy string
+}
+
+// verb says what an action does.
+type verb string
+
+const (
+	// verbCreate makes a subscription.
+	verbCreate verb = "Create"
+	// verbRecover records the subscription of a create whose answer was lost.
+	verbRecover verb = "Recover"
+	// verbAdopt takes an existing subscription over.
+	verbAdopt verb = "Adopt"
+	// verbObserve records an existing subscription without taking it over.
+	verbObserve verb = "Observe"
+	// verbUpdate changes a subscription.
+	verbUpdate verb = "Update"
+	// verbDelete removes a subscription.
+	verbDelete verb = "Delete"
+	// verbOrphan leaves a subscription behind.
+	verbOrphan verb = "Orphan"
+	// verbStall reports what only a human can mend.
+	verbStall verb = "Stall"
+)
+
+// cause says why an action is taken.
+type cause string
+
+const (
+	causeNew      cause = "New"      // nothing stands for the resource yet
+	causeMissing  cause = "Missing"  // somebody deleted it at the provider
+	causeSpec     cause = "Spec"     // the resource asks for something else than before
+	causeDrift    cause = "Drift"    // somebody changed it at the provider
+	causeRotation cause = "Rotation" // only secret values changed
+	causeResume   cause = "Resume"   // it was asked to deliver again
+)
+
+// action is one step towards what is desired.
+type action struct {
+	Verb  verb
+	Cause cause
+	// ID is the subscription acted on; empty for a create.
+	ID string
+	// Draft belongs to a create.
+	Draft subscription.Draft
+	// Patch belongs to an update; Fields are what it changes, sorted.
+	Patch  subscription.Patch
+	Fields []subscription.Field
+	// Reason and Message belong to verbStall: the condition's.
+	Reason  string
+	Message string
+}
+
+// plan decides what to do. It is pure: no clock, no cluster, no provider. Actions are taken in order; after
+// verbStall comes none.
+func plan(want desired, have observed, caps subscription.Capabilities) []action {
+	if refusal, refused := refuse(want, caps); refused {
+		return []action{refusal}
+	}
+
+	switch {
+	case have.ID != "":
+		return planKnown(want, have, caps)
+	case want.TakeID != "":
+		return planTake(want, have, caps)
+	case want.ObserveOnly:
+		return planObserve(want, have, caps)
+	case have.Pending:
+		return planPending(want, have, caps)
+	default:
+		return planNew(want, have, caps)
+	}
+}
+
+// refuse names what the provider cannot honour before anything is asked of it.
+func refuse(want desired, caps subscription.Capabilities) (action, bool) {
+	err := want.Draft.Validate(caps)
+
+	var unsupported *subscription.UnsupportedError
+
+	switch {
+	case err == nil:
+		return action{}, false
+	case errors.As(err, &unsupported):
+		return stall(v1alpha1.ReasonUnsupportedByProvider,
+			"The provider does not support %s: remove it from the spec, or choose another provider", specFields(unsupported.What)), true
+	default:
+		return stall(v1alpha1.ReasonInvalidSpec, "spec.%s", err), true
+	}
+}
+
+// planKnown mends the subscription that the status knows.
+func planKnown(want desired, have observed, caps subscription.Capabilities) []action {
+	switch {
+	case have.HeldBy != "":
+		return []action{alreadyManaged(have.ID, have.HeldBy)}
+	case want.TakeID != "" && want.TakeID != have.ID:
+		return []action{stall(v1alpha1.ReasonInvalidSpec,
+			"spec.subscriptionId: this resource stands for subscription %s already; set that id, or delete this resource and create another",
+			have.ID)}
+	case have.Remote == nil && (want.ObserveOnly || want.TakeID != ""):
+		return []action{notFound(have.ID)}
+	case have.Remote == nil:
+		return []action{{Verb: verbCreate, Cause: causeMissing, Draft: want.Draft}}
+	default:
+		return mend(want, have, *have.Remote, caps)
+	}
+}
+
+// planTake takes over the subscription named by spec.subscriptionId.
+func planTake(want desired, have observed, caps subscription.Capabilities) []action {
+	switch {
+	case have.Remote == nil:
+		return []action{notFound(want.TakeID)}
+	case have.HeldBy != "":
+		return []action{alreadyManaged(want.TakeID, have.HeldBy)}
+	case want.ObserveOnly:
+		return append([]action{{Verb: verbObserve, Cause: causeNew, ID: want.TakeID}}, mend(want, have, *have.Remote, caps)...)
+	case !want.AdoptionAllowed:
+		return []action{adoptionNotAllowed(want.TakeID)}
+	default:
+		return append([]action{{Verb: verbAdopt, Cause: causeNew, ID: want.TakeID}}, mend(want, have, *have.Remote, caps)...)
+	}
+}
+
+// planObserve finds the subscription to observe by its natural key.
+func planObserve(want desired, have observed, caps subscription.Capabilities) []action {
+	switch len(have.Matches) {
+	case 0:
+		return []action{stall(v1alpha1.ReasonNotFoundAtProvider,
+			"The provider has no subscription like this one to observe: create it there, or correct spec.name or spec.subscriptionId")}
+	case 1:
+		found := have.Matches[0]
+
+		return append([]action{{Verb: verbObserve, Cause: causeNew, ID: found.ID}}, mend(want, have, found.Subscription, caps)...)
+	default:
+		return []action{ambiguous(have.Matches)}
+	}
+}
+
+// planPending finds out whether a create whose answer is unknown has happened. The one match is ours
+// whatever the adoption policy says: there was none when the create was announced.
+func planPending(want desired, have observed, caps subscription.Capabilities) []action {
+	switch len(have.Matches) {
+	case 0:
+		return []action{{Verb: verbCreate, Cause: causeNew, Draft: want.Draft}}
+	case 1:
+		found := have.Matches[0]
+		if found.HeldBy != "" {
+			return []action{alreadyManaged(found.ID, found.HeldBy)}
+		}
+
+		return append([]action{{Verb: verbRecover, Cause: causeNew, ID: found.ID}}, mend(want, have, found.Subscription, caps)...)
+	default:
+		return []action{ambiguous(have.Matches)}
+	}
+}
+
+// planNew creates a subscription where none is in the way, or takes over the one that is.
+func planNew(want desired, have observed, caps subscription.Capabilities) []action {
+	if len(have.Matches) == 0 {
+		return []action{{Verb: verbCreate, Cause: causeNew, Draft: want.Draft}}
+	}
+
+	found := have.Matches[0]
+
+	switch {
+	case len(have.Matches) > 1 && want.AdoptMatching:
+		return []action{ambiguous(have.Matches)}
+	case found.HeldBy != "":
+		return []action{alreadyManaged(found.ID, found.HeldBy)}
+	case !want.AdoptMatching:
+		return []action{nameConflict(want.Draft.Name, found.ID)}
+	case !want.AdoptionAllowed:
+		return []action{adoptionNotAllowed(found.ID)}
+	default:
+		return append([]action{{Verb: verbAdopt, Cause: causeNew, ID: found.ID}}, mend(want, have, found.Subscription, caps)...)
+	}
+}
+
+// mend is the one update that makes the remote subscription as desired; none where it is.
+func mend(want desired, have observed, remote subscription.Subscription, caps subscription.Capabilities) []action {
+	patch, fields := difference(want.Draft, remote, caps)
+	if want.ObserveOnly {
+		if len(fields) == 0 {
+			return nil
+		}
+
+		return []action{stall(v1alpha1.ReasonDrifted,
+			"The subscription differs from the spec in %s, and spec.managementPolicy ObserveOnly forbids to change it",
+			joinFields(fields))}
+	}
+
+	why := causeSpec
+	if len(fields) > 0 && !want.SpecChanged && have.ID != "" {
+		why = causeDrift
+	}
+
+	pushed := pushSecrets(&patch, want, have)
+	if len(fields) == 0 && len(pushed) > 0 {
+		why = causeRotation
+	}
+
+	fields = append(fields, pushed...)
+	asked := want.Resume || want.SpecChanged && len(fields) > 0
+
+	if remote.State.IsSuspended() && caps.Resumable && want.Draft.Enabled && asked {
+		patch.Resume = true
+		fields = append(fields, subscription.FieldResume)
+
+		if want.Resume && len(fields) == 1 {
+			why = causeResume
+		}
+	}
+
+	if patch.Empty() {
+		return nil
+	}
+
+	slices.Sort(fields)
+
+	return []action{{Verb: verbUpdate, Cause: why, ID: remote.ID, Patch: patch, Fields: slices.Compact(fields)}}
+}
+
+// pushSecrets adds the secret values that the provider was not given yet. What it holds cannot be read back
+// in general, so digests of what was pushed decide.
+func pushSecrets(patch *subscription.Patch, want desired, have observed) []subscription.Field {
+	var pushed []subscription.Field
+
+	if want.Draft.Secret != "" && want.SecretDigest != have.SecretDigest {
+		patch.Secret = &want.Draft.Secret
+		pushed = append(pushed, subscription.FieldSecret)
+	}
+
+	if want.CredentialsDigest == have.CredentialsDigest {
+		return pushed
+	}
+
+	if authorization := want.Draft.Authorization; patch.Authorization == nil && authorization.SchemeOrNone() != subscription.SchemeNone {
+		patch.Authorization = &authorization
+		pushed = append(pushed, schemeField(authorization))
+	}
+
+	if patch.Headers == nil && slices.ContainsFunc(want.Draft.Headers, func(h subscription.Header) bool { return h.Sensitive }) {
+		patch.Headers = new(slices.Clone(want.Draft.Headers))
+		pushed = append(pushed, subscription.FieldHeaderSecrets)
+	}
+
+	return pushed
+}
+
+// difference is the patch that turns the remote subscription into the draft, secret values aside, and the
+// fields that it sets.
+func difference(want subscription.Draft, have subscription.Subscription, caps subscription.Capabilities) (subscription.Patch, []subscription.Field) {
+	var (
+		patch  subscription.Patch
+		fields []subscription.Field
+	)
+
+	if caps.Has(subscription.FieldName) && want.Name != have.Name {
+		patch.Name, fields = &want.Name, append(fields, subscription.FieldName)
+	}
+
+	if want.URL != have.URL {
+		patch.URL, fields = &want.URL, append(fields, subscription.FieldURL)
+	}
+
+	if !sameSet(want.Events, have.Events) {
+		patch.Events, fields = new(slices.Clone(want.Events)), append(fields, subscription.FieldEvents)
+	}
+
+	if caps.Has(subscription.FieldEnabled) && want.Enabled != have.Enabled {
+		patch.Enabled, fields = &want.Enabled, append(fields, subscription.FieldEnabled)
+	}
+
+	if field, same := sameAuthorization(want.Authorization, have.Authorization, caps); !same {
+		patch.Authorization, fields = &want.Authorization, append(fields, field)
+	}
+
+	if caps.Has(subscription.FieldHeaders) && !sameHeaders(want.Headers, have.Headers, caps) {
+		patch.Headers, fields = new(slices.Clone(want.Headers)), append(fields, subscription.FieldHeaders)
+	}
+
+	if changed := deliveryFields(want.Delivery, have.Delivery, caps); len(changed) > 0 {
+		patch.Delivery, fields = &want.Delivery, append(fields, changed...)
+	}
+
+	if changed := optionFields(want.Options, have.Options, caps); len(changed) > 0 {
+		patch.Options, fields = new(want.Options.Clone()), append(fields, changed...)
+	}
+
+	slices.Sort(fields)
+
+	return patch, fields
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(
+		slices.Compact(slices.Sorted(slices.Values(a))),
+		slices.Compact(slices.Sorted(slices.Values(b))))
+}
+
+func sameAuthorization(want, have subscription.Authorization, caps subscription.Capabilities) (subscription.Field, bool) {
+	want.Scheme, have.Scheme = want.SchemeOrNone(), have.SchemeOrNone()
+	field := schemeField(want)
+
+	if want.Scheme == subscription.SchemeNone {
+		field = schemeField(have)
+	}
+
+	if !caps.Has(field) {
+		return field, true
+	}
+
+	if !caps.CredentialsReadable {
+		// A username that is not reported says nothing; passwords and tokens never are.
+		if have.Username == "" {
+			want.Username = ""
+		}
+
+		want.Password, want.Token, have.Password, have.Token = "", "", "", ""
+	}
+
+	return field, want == have
+}
+
+// schemeField is the field that an authorization is set by.
+func schemeField(authorization subscription.Authorization) subscription.Field {
+	if authorization.SchemeOrNone() == subscription.SchemeBearer {
+		return subscription.FieldBearer
+	}
+
+	return subscription.FieldBasic
+}
+
+func sameHeaders(want, have []subscription.Header, caps subscription.Capabilities) bool {
+	return slices.Equal(asListed(want, caps), asListed(have, caps))
+}
+
+// asListed are headers in one order, without the values that do not come back.
+func asListed(headers []subscription.Header, caps subscription.Capabilities) []subscription.Header {
+	out := slices.Clone(headers)
+	for i := range out {
+		if out[i].Sensitive && !caps.CredentialsReadable {
+			out[i].Value = ""
+		}
+	}
+
+	slices.SortFunc(out, func(a, b subscription.Header) int { return strings.Compare(a.Name, b.Name) })
+
+	return out
+}
+
+func deliveryFields(want, have subscription.Delivery, caps subscription.Capabilities) []subscription.Field {
+	ordering := func(o subscription.Ordering) subscription.Ordering {
+		if o == "" {
+			return subscription.OrderingNone
+		}
+
+		return o
+	}
+
+	var fields []subscription.Field
+
+	for _, f := range []struct {
+		field subscription.Field
+		same  bool
+	}{
+		{subscription.FieldFormat, want.Format == have.Format},
+		{subscription.FieldTimeout, want.Timeout == have.Timeout},
+		{subscription.FieldMaxAttempts, want.MaxAttempts == have.MaxAttempts},
+		{subscription.FieldMaxInFlight, want.MaxInFlight == have.MaxInFlight},
+		{subscription.FieldRateLimit, want.RateLimit == have.RateLimit},
+		{subscription.FieldOrdering, ordering(want.Ordering) == ordering(have.Ordering)},
+	} {
+		if caps.Has(f.field) && !f.same {
+			fields = append(fields, f.field)
+		}
+	}
+
+	return fields
+}
+
+func optionFields(want, have subscription.Options, caps subscription.Capabilities) []subscription.Field {
+	var fields []subscription.Field
+
+	if caps.Has(subscription.FieldBirdOptions) && !reflect.DeepEqual(want.Bird, have.Bird) {
+		fields = append(fields, subscription.FieldBirdOptions)
+	}
+
+	if caps.Has(subscription.FieldDixaOptions) && !reflect.DeepEqual(want.Dixa, have.Dixa) {
+		fields = append(fields, subscription.FieldDixaOptions)
+	}
+
+	return fields
+}
+
+// farewell is what planDeletion decides on.
+type farewell struct {
+	// Policy is the effective deletion policy.
+	Policy v1alpha1.DeletionPolicy
+	// ID is the subscription that the status knows; empty while there is none.
+	ID string
+	// Pending and Matches: as in observed.
+	Pending bool
+	Matches []match
+	// HeldBy is another resource that holds ID; empty where none does.
+	HeldBy string
+}
+
+// planDeletion decides what becomes of the remote subscription of a resource that is deleted.
+func planDeletion(in farewell) []action {
+	switch {
+	case in.ID != "" && (in.Policy == v1alpha1.DeletionPolicyOrphan || in.HeldBy != ""):
+		return []action{{Verb: verbOrphan, ID: in.ID}}
+	case in.ID != "":
+		return []action{{Verb: verbDelete, ID: in.ID}}
+	case !in.Pending || in.Policy == v1alpha1.DeletionPolicyOrphan || len(in.Matches) == 0:
+		return nil
+	case len(in.Matches) > 1:
+		return []action{stall(v1alpha1.ReasonDeletionBlocked,
+			"Several subscriptions match the one that was being created (%s), so none is deleted: delete the right one at the provider, or set spec.deletionPolicy to Orphan",
+			joinIDs(in.Matches))}
+	case in.Matches[0].HeldBy != "":
+		return nil
+	default:
+		return []action{{Verb: verbDelete, ID: in.Matches[0].ID}}
+	}
+}
+
+func stall(reason, format string, args ...any) action {
+	return action{Verb: verbStall, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func alreadyManaged(id, holder string) action {
+	return stall(v1alpha1.ReasonAlreadyManaged,
+		"Subscription %s is managed by WebhookSubscription %s: delete one of the two resources", id, holder)
+}
+
+func adoptionNotAllowed(id string) action {
+	return stall(v1alpha1.ReasonAdoptionNotAllowed,
+		"The provider does not allow this namespace to take over subscription %s: add the namespace to spec.adoption of the provider", id)
+}
+
+func notFound(id string) action {
+	return stall(v1alpha1.ReasonNotFoundAtProvider,
+		"The provider has no subscription %s: correct spec.subscriptionId, or remove it to have a subscription created", id)
+}
+
+func nameConflict(name, id string) action {
+	what := "like this one"
+	if name != "" {
+		what = fmt.Sprintf("named %q", name)
+	}
+
+	if id != "" {
+		what += " (" + id + ")"
+	}
+
+	return stall(v1alpha1.ReasonNameConflict,
+		"The provider has a subscription %s that is not managed by this resource: choose another spec.name, or take it over with spec.adoptionPolicy IfNameMatches",
+		what)
+}
+
+func ambiguous(matches []match) action {
+	return stall(v1alpha1.ReasonAmbiguousCreate,
+		"Several subscriptions at the provider match this one (%s): delete the wrong ones there, or name the right one in spec.subscriptionId",
+		joinIDs(matches))
+}
+
+// joinIDs lists ids in one order, so that a message does not change with the provider's.
+func joinIDs(matches []match) string {
+	const most = 5
+
+	ids := make([]string, 0, len(matches))
+	for _, m := range matches {
+		ids = append(ids, m.ID)
+	}
+
+	slices.Sort(ids)
+
+	if len(ids) > most {
+		ids = append(ids[:most], fmt.Sprintf("and %d more", len(matches)-most))
+	}
+
+	return strings.Join(ids, ", ")
+}
+
+func joinFields(fields []subscription.Field) string {
+	names := make([]string, 0, len(fields))
+	for _, field := range fields {
+		names = append(names, string(field))
+	}
+
+	return specFields(names)
+}
+
+// specFields names fields as a user finds them.
+func specFields(names []string) string {
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		out = append(out, "spec."+name)
+	}
+
+	return strings.Join(out, ", ")
+}

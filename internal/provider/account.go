@@ -1,0 +1,402 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"golang.org/x/time/rate"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// Limits of calls.
+const (
+	// MaxLimiterWait is how long a call waits for its turn under the rate limit; a call that would wait longer
+	// answers *subscription.RateLimitedError at once, so that no worker is held.
+	MaxLimiterWait = 2 * time.Second
+	// DefaultRetryAfter is how long a provider is left alone that answered "too many requests" and no time.
+	DefaultRetryAfter = 5 * time.Second
+)
+
+// Observer is told of every call: which API, which method of the port, its result ("ok", "not_found",
+// "invalid", "unsupported", "unauthorized", "rate_limited", "name_taken", "canceled" or "error") and its time.
+type Observer func(api, operation, result string, took time.Duration)
+
+// Account is one provider's port. It implements subscription.API, with a deadline on every call, the rate
+// limit, and what the provider refused to all held for all: after a 401 or 403 every call answers so
+// without a request until Probe succeeds, after a 429 until its time has passed.
+type Account struct {
+	clock   clockwork.Clock
+	observe Observer
+	lister  *lister
+
+	mu       sync.Mutex
+	api      subscription.API
+	cfg      Config
+	limiter  *rate.Limiter
+	refused  *subscription.AuthError
+	resumeAt time.Time
+	cursor   string
+	changed  map[string]struct{}
+}
+
+var _ subscription.API = (*Account)(nil)
+
+func newAccount(api subscription.API, cfg Config, clock clockwork.Clock, observe Observer) *Account {
+	a := &Account{clock: clock, observe: observe, changed: map[string]struct{}{}}
+	a.lister = &lister{
+		clock: clock, list: a.list, delay: api.Capabilities().VisibilityDelay, writes: map[string]write{},
+	}
+	a.configure(api, cfg)
+
+	return a
+}
+
+// configure puts a new client in the place of the old one. What is known of the account stays.
+func (a *Account) configure(api subscription.API, cfg Config) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	a.api, a.cfg, a.refused, a.limiter = api, cfg, nil, nil
+	if cfg.RequestsPerSecond > 0 {
+		a.limiter = rate.NewLimiter(rate.Limit(cfg.RequestsPerSecond), int(max(cfg.Burst, 1)))
+	}
+}
+
+// Config is what the account was made from.
+func (a *Account) Config() Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return a.cfg
+}
+
+// Refused is the last 401 or 403 that is still held; nil where there is none.
+func (a *Account) Refused() *subscription.AuthError {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return a.refused
+}
+
+// Capabilities implements subscription.API.
+func (a *Account) Capabilities() subscription.Capabilities {
+	return a.current().Capabilities()
+}
+
+func (a *Account) current() subscription.API {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return a.api
+}
+
+// Mark is now in the order of lists, for ListAfter.
+func (a *Account) Mark() Mark { return a.lister.mark() }
+
+// ListAfter is a list begun after the mark. All who wait share one.
+func (a *Account) ListAfter(ctx context.Context, mark Mark) (View, error) {
+	return a.lister.after(ctx, mark)
+}
+
+// ListCurrent is a list that is younger than the provider's interval. All who wait share one.
+func (a *Account) ListCurrent(ctx context.Context) (View, error) {
+	return a.lister.within(ctx, a.Config().Interval)
+}
+
+// Written is what a call of ours left of a subscription, nil where it was deleted, as long as the provider may
+// not show it yet.
+func (a *Account) Written(id string) (sub *subscription.Subscription, found bool) {
+	return a.lister.written(id)
+}
+
+// Probe asks the provider for a list, also when it refused the credentials before, and forgets the refusal
+// when it answers.
+func (a *Account) Probe(ctx context.Context) error {
+	a.mu.Lock()
+	held := a.refused
+	a.refused = nil
+	a.mu.Unlock()
+
+	_, err := a.ListAfter(ctx, a.Mark())
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	// An answer of another kind says nothing of the credentials: the refusal stands.
+	if err != nil && a.refused == nil {
+		a.refused = held
+	}
+
+	return err
+}
+
+// PollChanges asks whose delivery statuses changed since it last asked, and remembers them until
+// TakeChanged. It is for one caller at a time.
+func (a *Account) PollChanges(ctx context.Context) ([]string, error) {
+	a.mu.Lock()
+	cursor := a.cursor
+	a.mu.Unlock()
+
+	changes, err := a.StatusesChangedSince(ctx, cursor)
+	if err != nil {
+		return nil, err
+	}
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	a.cursor = changes.Next
+	for _, id := range changes.IDs {
+		a.changed[id] = struct{}{}
+	}
+
+	return changes.IDs, nil
+}
+
+// Changed tells whether delivery statuses of a subscription changed since SetChanged last said they did not.
+func (a *Account) Changed(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	_, changed := a.changed[id]
+
+	return changed
+}
+
+// SetChanged says whether delivery statuses of a subscription have still to be looked at.
+func (a *Account) SetChanged(id string, changed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	if changed {
+		a.changed[id] = struct{}{}
+	} else {
+		delete(a.changed, id)
+	}
+}
+
+// List implements subscription.API. ListAfter and ListCurrent share what this asks for each time.
+func (a *Account) List(ctx context.Context) ([]subscription.Subscription, error) {
+	return a.list(ctx)
+}
+
+func (a *Account) list(ctx context.Context) (subs []subscription.Subscription, err error) {
+	err = a.call(ctx, "List", func(ctx context.Context, api subscription.API) error {
+		subs, err = api.List(ctx)
+
+		return err
+	})
+
+	return subs, err
+}
+
+// Get implements subscription.API.
+func (a *Account) Get(ctx context.Context, id string) (sub subscription.Subscription, err error) {
+	err = a.call(ctx, "Get", func(ctx context.Context, api subscription.API) error {
+		sub, err = api.Get(ctx, id)
+
+		return err
+	})
+
+	return sub, err
+}
+
+// Create implements subscription.API.
+func (a *Account) Create(ctx context.Context, draft subscription.Draft) (created subscription.Created, err error) {
+	err = a.call(ctx, "Create", func(ctx context.Context, api subscription.API) error {
+		created, err = api.Create(ctx, draft)
+
+		return err
+	})
+	if err == nil {
+		a.lister.wrote(created.ID, new(created.Clone()))
+	}
+
+	return created, err
+}
+
+// Update implements subscription.API.
+func (a *Account) Update(ctx context.Context, id string, patch subscription.Patch) (sub subscription.Subscription, err error) {
+	err = a.call(ctx, "Update", func(ctx context.Context, api subscription.API) error {
+		sub, err = api.Update(ctx, id, patch)
+
+		return err
+	})
+	if err == nil {
+		a.lister.wrote(id, new(sub.Clone()))
+	}
+
+	return sub, err
+}
+
+// Delete implements subscription.API.
+func (a *Account) Delete(ctx context.Context, id string) error {
+	err := a.call(ctx, "Delete", func(ctx context.Context, api subscription.API) error { return api.Delete(ctx, id) })
+	if err == nil || errors.Is(err, subscription.ErrNotFound) {
+		a.lister.wrote(id, nil)
+		a.SetChanged(id, false)
+	}
+
+	return err
+}
+
+// EventTypes implements subscription.API.
+func (a *Account) EventTypes(ctx context.Context) (types []subscription.EventType, err error) {
+	err = a.call(ctx, "EventTypes", func(ctx context.Context, api subscription.API) error {
+		types, err = api.EventTypes(ctx)
+
+		return err
+	})
+
+	return types, err
+}
+
+// Statuses implements subscription.API.
+func (a *Account) Statuses(ctx context.Context, id string) (statuses []subscription.DeliveryStatus, err error) {
+	err = a.call(ctx, "Statuses", func(ctx context.Context, api subscription.API) error {
+		statuses, err = api.Statuses(ctx, id)
+
+		return err
+	})
+
+	return statuses, err
+}
+
+// StatusesChangedSince implements subscription.API.
+func (a *Account) StatusesChangedSince(ctx context.Context, cursor string) (changes subscription.Changes, err error) {
+	err = a.call(ctx, "StatusesChangedSince", func(ctx context.Context, api subscription.API) error {
+		changes, err = api.StatusesChangedSince(ctx, cursor)
+
+		return err
+	})
+
+	return changes, err
+}
+
+// Logs implements subscription.API.
+func (a *Account) Logs(ctx context.Context, id string, query subscription.LogQuery) (entries []subscription.LogEntry, err error) {
+	err = a.call(ctx, "Logs", func(ctx context.Context, api subscription.API) error {
+		entries, err = api.Logs(ctx, id, query)
+
+		return err
+	})
+
+	return entries, err
+}
+
+// call makes one request: held refusals first, then the turn under the rate limit, then the deadline.
+func (a *Account) call(ctx context.Context, operation string, request func(context.Context, subscription.API) error) error {
+	if err := a.mayCall(ctx); err != nil {
+		return err
+	}
+
+	a.mu.Lock()
+	api, cfg := a.api, a.cfg
+	a.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+
+	began := a.clock.Now()
+	err := request(ctx, api)
+	a.observe(api.Capabilities().Provider, operation, Result(err), a.clock.Since(began))
+	a.hold(err)
+
+	return err
+}
+
+// mayCall answers what is held against every call, and waits for a turn under the rate limit.
+func (a *Account) mayCall(ctx context.Context) error {
+	a.mu.Lock()
+	refused, limiter, rest := a.refused, a.limiter, a.resumeAt.Sub(a.clock.Now())
+	a.mu.Unlock()
+
+	if refused != nil {
+		return refused
+	}
+
+	if rest > 0 {
+		return &subscription.RateLimitedError{After: rest}
+	}
+
+	if limiter == nil {
+		return nil
+	}
+
+	turn := limiter.ReserveN(a.clock.Now(), 1)
+
+	wait := turn.DelayFrom(a.clock.Now())
+	if wait > MaxLimiterWait {
+		turn.CancelAt(a.clock.Now())
+
+		return &subscription.RateLimitedError{After: wait}
+	}
+
+	select {
+	case <-a.clock.After(wait):
+		return nil
+	case <-ctx.Done():
+		turn.CancelAt(a.clock.Now())
+
+		return ctx.Err()
+	}
+}
+
+// hold keeps a refusal that is not about one subscription.
+func (a *Account) hold(err error) {
+	var (
+		refused *subscription.AuthError
+		limited *subscription.RateLimitedError
+	)
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	switch {
+	case errors.As(err, &refused):
+		a.refused = refused
+	case errors.As(err, &limited):
+		after := limited.After
+		if after <= 0 {
+			after = DefaultRetryAfter
+		}
+
+		a.resumeAt = a.clock.Now().Add(after)
+	default:
+	}
+}
+
+// Result is the class of a call's error, one word of a small set, for metrics.
+func Result(err error) string {
+	var (
+		invalid     *subscription.InvalidError
+		unsupported *subscription.UnsupportedError
+		refused     *subscription.AuthError
+		limited     *subscription.RateLimitedError
+	)
+
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, subscription.ErrNotFound):
+		return "not_found"
+	case errors.Is(err, subscription.ErrNameTaken):
+		return "name_taken"
+	case errors.As(err, &invalid):
+		return "invalid"
+	case errors.As(err, &unsupported):
+		return "unsupported"
+	case errors.As(err, &refused):
+		return "unauthorized"
+	case errors.As(err, &limited):
+		return "rate_limited"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	default:
+		return "error"
+	}
+}

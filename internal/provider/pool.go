@@ -1,0 +1,133 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// Factory makes the client of a provider's API.
+type Factory struct {
+	// Embedded is the registry of one tenant of the dispatcher in this process; nil where there is none.
+	Embedded func(tenant string) subscription.API
+	// UserAgent is sent with every request over HTTP.
+	UserAgent string
+}
+
+// New is a client for one account. The error wraps ErrNotImplemented, ErrNoEmbedded or ErrInvalid.
+func (f *Factory) New(cfg Config) (subscription.API, error) {
+	switch {
+	case cfg.Type != v1alpha1.ProviderTypeDispatcher:
+		return nil, fmt.Errorf("%w: this release cannot speak to %s yet", ErrNotImplemented, cfg.Type)
+	case cfg.URL == "" && f.Embedded == nil:
+		return nil, fmt.Errorf("%w: set spec.dispatcher.url and spec.dispatcher.tokenSecretRef", ErrNoEmbedded)
+	case cfg.URL == "":
+		return f.Embedded(cfg.Account), nil
+	default:
+		return f.remote(cfg)
+	}
+}
+
+// Pool keeps the accounts of all providers, each with the last credentials that were read for it.
+type Pool struct {
+	factory  Factory
+	secrets  Secrets
+	clock    clockwork.Clock
+	observe  Observer
+	interval time.Duration
+
+	mu       sync.Mutex
+	accounts map[types.UID]*Account
+}
+
+// NewPool is an empty pool. interval is the one of providers whose spec has none; 0 means
+// v1alpha1.DefaultInterval. A nil clock is the real one, a nil observer sees nothing.
+func NewPool(factory Factory, secrets Secrets, clock clockwork.Clock, observe Observer, interval time.Duration) *Pool {
+	if clock == nil {
+		clock = clockwork.NewRealClock()
+	}
+
+	if observe == nil {
+		observe = func(string, string, string, time.Duration) {}
+	}
+
+	return &Pool{
+		factory: factory, secrets: secrets, clock: clock, observe: observe, interval: interval,
+		accounts: map[types.UID]*Account{},
+	}
+}
+
+// Open reads the provider's spec and credentials and is its account, made anew only where they changed. The
+// errors are those of Configure and Factory.New; after one, Last still has what worked before.
+func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, error) {
+	cfg, err := Configure(ctx, resource, p.secrets, p.interval)
+	if err != nil {
+		return nil, err
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	account := p.accounts[cfg.UID]
+	if account != nil && account.Config() == cfg {
+		return account, nil
+	}
+
+	api, err := p.factory.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+
+	if account == nil {
+		account = newAccount(api, cfg, p.clock, p.observe)
+		p.accounts[cfg.UID] = account
+	} else {
+		account.configure(api, cfg)
+	}
+
+	return account, nil
+}
+
+// Last is the account as it was last opened, with the last credentials that could be read.
+func (p *Pool) Last(uid types.UID) (*Account, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	account, found := p.accounts[uid]
+
+	return account, found
+}
+
+// Forget drops a provider that is gone and that nothing uses any more.
+func (p *Pool) Forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	delete(p.accounts, uid)
+}
+
+// All are the accounts, sorted by their provider's UID.
+func (p *Pool) All() []*Account {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	all := make([]*Account, 0, len(p.accounts))
+	for _, account := range p.accounts {
+		all = append(all, account)
+	}
+
+	slices.SortFunc(all, func(a, b *Account) int {
+		return strings.Compare(string(a.Config().UID), string(b.Config().UID))
+	})
+
+	return all
+}
