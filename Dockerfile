@@ -14,17 +14,18 @@ COPY . .
 
 ARG TARGETOS
 ARG TARGETARCH
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/build-cache \
+    GOCACHE=/go/build-cache CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/hookline .
 
 # Folders for scratch and journal that the user below may write to.
-RUN mkdir -p /out/tmp /out/var/lib/hookline && chmod 1777 /out/tmp
+RUN mkdir -p /writable/tmp /writable/var/lib/hookline && chmod 1777 /writable/tmp
 
 FROM scratch
 
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build --chown=65532:65532 /out/ /
+COPY --from=build --chown=65532:65532 /writable/ /
+COPY --from=build /out/hookline /hookline
 
 USER 65532:65532
 ENTRYPOINT ["/hookline"]

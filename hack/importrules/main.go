@@ -54,7 +54,7 @@ func run(ctx context.Context, dir string) (violations []violation, checked int, 
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
 
-		err := decoder.Decode(&p)
+		err := decoder.Decode(&p) //nolint:musttag // The fields have go list's own names.
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -105,7 +105,7 @@ func startUp(t *testing.T, dataDir string) *cluster {
 
 	t.Cleanup(func() {
 		_ = c.cmd.Process.Signal(os.Interrupt) // It may have ended already.
-		c.wait()
+		_ = c.wait()                           // The test that cares how it ends has asked by itself.
 	})
 
 	eventually(t, startLimit, "the cluster to be ready", func() bool {

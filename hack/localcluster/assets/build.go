@@ -51,7 +51,7 @@ func (b *Builder) Ensure(ctx context.Context) (string, error) {
 		return b.Dir, nil
 	}
 
-	if err := os.MkdirAll(b.Dir, 0o755); err != nil { //nolint:gosec // Programs, which any user may run.
+	if err := os.MkdirAll(b.Dir, 0o755); err != nil { //nolint:gosec // Anybody may run these programs.
 		return "", fmt.Errorf("making the cache folder: %w", err)
 	}
 
@@ -79,7 +79,7 @@ func (b *Builder) lock(ctx context.Context) (unlock func(), err error) {
 
 	locked, err := lock.TryLock()
 	if err == nil && !locked {
-		b.say("waiting for another run that is building the same")
+		b.sayf("waiting for another run that is building the same")
 
 		_, err = lock.TryLockContext(ctx, lockRetry)
 	}
@@ -94,7 +94,7 @@ func (b *Builder) lock(ctx context.Context) (unlock func(), err error) {
 
 // build makes the named binaries; the caller holds the lock.
 func (b *Builder) build(ctx context.Context, names []string) error {
-	b.say("%s", b.Notice)
+	b.sayf("%s", b.Notice)
 
 	scratch, err := b.prepareScratch()
 	if err != nil {
@@ -120,7 +120,7 @@ func (b *Builder) build(ctx context.Context, names []string) error {
 		}
 	}
 
-	b.say("built in %s: %s", elapsed(began), b.Dir)
+	b.sayf("built in %s: %s", elapsed(began), b.Dir)
 
 	return nil
 }
@@ -151,15 +151,16 @@ func (b *Builder) prepareScratch() (string, error) {
 func (b *Builder) buildOne(ctx context.Context, scratch, label string, binary Binary) error {
 	began := time.Now()
 
-	b.say("%s: building", label)
+	b.sayf("%s: building", label)
 
 	stopBeat := b.beat(label, began)
 	defer stopBeat()
 
 	out := filepath.Join(scratch, binary.fileName())
 
-	// The command and its arguments come from this program's own tables.
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-trimpath", "-ldflags", b.LDFlags, "-o", out, binary.Package) //nolint:gosec
+	args := []string{"build", "-mod=readonly", "-trimpath", "-ldflags", b.LDFlags, "-o", out, binary.Package}
+
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = scratch
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOWORK=off", "GOFLAGS=")
@@ -183,7 +184,7 @@ func (b *Builder) buildOne(ctx context.Context, scratch, label string, binary Bi
 	}
 
 	stopBeat()
-	b.say("%s: built in %s", label, elapsed(began))
+	b.sayf("%s: built in %s", label, elapsed(began))
 
 	return nil
 }
@@ -204,7 +205,7 @@ func (b *Builder) beat(label string, began time.Time) (stop func()) {
 			case <-done:
 				return
 			case <-ticker.C:
-				b.say("%s: still building after %s", label, elapsed(began))
+				b.sayf("%s: still building after %s", label, elapsed(began))
 			}
 		}
 	}()
@@ -215,7 +216,7 @@ func (b *Builder) beat(label string, began time.Time) (stop func()) {
 	})
 }
 
-func (b *Builder) say(format string, args ...any) {
+func (b *Builder) sayf(format string, args ...any) {
 	// Progress is a courtesy: a closed terminal must not fail the build.
 	_, _ = fmt.Fprintf(b.Progress, "localcluster: "+format+"\n", args...)
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,7 +97,7 @@ func start(ctx context.Context, opts Options) (_ *ControlPlane, err error) {
 		return nil, err
 	}
 
-	if c.ports, err = freePorts(); err != nil {
+	if c.ports, err = freePorts(ctx); err != nil {
 		return nil, err
 	}
 
@@ -188,8 +189,8 @@ func (c *ControlPlane) Stop() {
 	c.stopOnce.Do(func() {
 		close(c.stopping)
 
-		for i := len(c.processes) - 1; i >= 0; i-- {
-			c.processes[i].stop()
+		for _, p := range slices.Backward(c.processes) {
+			p.stop()
 		}
 	})
 	c.watchers.Wait()
@@ -290,16 +291,19 @@ func (c *ControlPlane) httpClient() (*http.Client, error) {
 }
 
 // freePorts finds ports that nobody listens on at this moment, all different.
-func freePorts() (ports, error) {
-	var found [3]int
+func freePorts(ctx context.Context) (ports, error) {
+	var (
+		config net.ListenConfig
+		found  [3]int
+	)
 
 	for i := range found {
-		listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+		listener, err := config.Listen(ctx, "tcp", net.JoinHostPort(loopback, "0"))
 		if err != nil {
 			return ports{}, fmt.Errorf("finding a free port: %w", err)
 		}
 		// Kept open until all are found, or the same one could be found twice.
-		defer listener.Close() //nolint:revive
+		defer listener.Close()
 
 		addr, ok := listener.Addr().(*net.TCPAddr)
 		if !ok {

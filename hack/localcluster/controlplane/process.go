@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,7 +42,7 @@ func startProcess(dir, logDir, name string, args []string) (*process, error) {
 	}
 
 	p := &process{name: name, logFile: logFile, ended: make(chan struct{})}
-	p.cmd = exec.Command(filepath.Join(dir, name), args...) //nolint:gosec,noctx // The assets folder is the user's choice; stop ends the program.
+	p.cmd = exec.Command(filepath.Join(dir, name), args...) //nolint:gosec,noctx // The user names the folder; stop ends the program.
 	p.cmd.Stdout = log
 	p.cmd.Stderr = log
 	// Flags decide everything: an ETCD_* variable of the user's must not.
@@ -110,10 +109,7 @@ func (p *process) stop() {
 func (p *process) deathError() error {
 	how := "exit status 0"
 
-	var exit *exec.ExitError
-	if errors.As(p.waitErr, &exit) {
-		how = exit.Error()
-	} else if p.waitErr != nil {
+	if p.waitErr != nil {
 		how = p.waitErr.Error()
 	}
 
