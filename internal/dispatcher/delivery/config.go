@@ -1,0 +1,135 @@
+package delivery
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+)
+
+// The defaults of Config.
+const (
+	// DefaultMaxInFlight is how many attempts may be under way at once, in all.
+	DefaultMaxInFlight = 512
+	// DefaultEndpointInFlight is how many of them may go to one endpoint whose subscription
+	// does not say.
+	DefaultEndpointInFlight = 16
+	// DefaultQueueLength is how many deliveries a Live endpoint holds before it is Behind.
+	DefaultQueueLength = 128
+	// DefaultShutdownGrace is how long Run takes at the most once its context has ended.
+	DefaultShutdownGrace = 25 * time.Second
+)
+
+const (
+	// settleInterval and settleOutcomes bound how long, and how many, outcomes wait for a Settle.
+	settleInterval = 10 * time.Millisecond
+	settleOutcomes = 256
+	// maxPending stops the reader until a Settle, in entries of the next batch.
+	maxPending = 16 * settleOutcomes
+	// placeAfter is how long a delivery may hold the cursor before it is placed on its page.
+	placeAfter = time.Second
+	// readBatch is how many records are read from the log at once.
+	readBatch = 256
+	// rowBatch is how many backlog or retry rows are read at once.
+	rowBatch = 256
+	// payloadBytes bounds the payloads kept in memory for deliveries that go out at once.
+	payloadBytes = 32 << 20
+	// settleReserve is the part of the shutdown's grace kept for the last Settle.
+	settleReserve = 2 * time.Second
+	// suspendTimeout bounds the registry's write of a suspension.
+	suspendTimeout = 10 * time.Second
+	// pauseAfterError is how long an endpoint waits after its event could not be read.
+	pauseAfterError = time.Second
+	// maxManual is how many test events and resends may be under way at once.
+	maxManual = 16
+)
+
+// Config is what an engine is made of. Journal and Registry are required.
+type Config struct {
+	Journal  journal.Journal
+	Registry *registry.Registry
+	// Clock tells the time for schedules and records; deadlines of connections are real time.
+	Clock clockwork.Clock
+	Log   *slog.Logger
+	// Metrics is where the engine's metrics are registered; nil registers them nowhere.
+	Metrics prometheus.Registerer
+	// Egress decides where deliveries may go; nil is NewEgressPolicy() without exceptions.
+	Egress EgressPolicy
+	// Resolver resolves endpoints' names; nil is the system's.
+	Resolver *net.Resolver
+	// RootCAs are the authorities that endpoints' certificates are checked with; nil means the system's.
+	RootCAs *x509.CertPool
+	// Version is the release, for the User-Agent header "hookline/VERSION".
+	Version string
+	// Schedule are the waits before each attempt; nil is DefaultSchedule.
+	Schedule Schedule
+	// Random draws jitter from [0, 1); nil is a source of its own.
+	Random func() float64
+	// Timeout bounds one attempt where the subscription does not; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// MaxInFlight, EndpointInFlight, QueueLength and ShutdownGrace: 0 is the default of that name.
+	MaxInFlight      int
+	EndpointInFlight int
+	QueueLength      int
+	ShutdownGrace    time.Duration
+}
+
+// complete fills in the defaults and says what is wrong with the rest.
+func (c *Config) complete() error {
+	if c.Journal == nil || c.Registry == nil {
+		return errors.New("the delivery engine needs a journal and a registry")
+	}
+	if c.Clock == nil {
+		c.Clock = clockwork.NewRealClock()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Egress == nil {
+		c.Egress = NewEgressPolicy()
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.Schedule == nil {
+		c.Schedule = DefaultSchedule()
+	}
+	if c.Random == nil {
+		c.Random = defaultRandom
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.ShutdownGrace == 0 {
+		c.ShutdownGrace = DefaultShutdownGrace
+	}
+	if c.Timeout < 0 || c.ShutdownGrace < 0 {
+		return errors.New("the timeout and the shutdown grace must be positive")
+	}
+	for _, limit := range []struct {
+		name  string
+		value *int
+		other int
+	}{
+		{"MaxInFlight", &c.MaxInFlight, DefaultMaxInFlight},
+		{"EndpointInFlight", &c.EndpointInFlight, DefaultEndpointInFlight},
+		{"QueueLength", &c.QueueLength, DefaultQueueLength},
+	} {
+		if *limit.value == 0 {
+			*limit.value = limit.other
+		}
+		if *limit.value < 0 {
+			return fmt.Errorf("%s is %d: it must be positive", limit.name, *limit.value)
+		}
+	}
+
+	return c.Schedule.Validate()
+}

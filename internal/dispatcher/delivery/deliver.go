@@ -1,0 +1,132 @@
+package delivery
+
+import (
+	"context"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+)
+
+// goneMessage explains a suspension after 410.
+const goneMessage = "The endpoint answered 410 Gone: it wants no more deliveries. Resume the subscription once it does."
+
+// deliver makes one attempt for an item that was started.
+func (e *Engine) deliver(it *item) {
+	defer e.senders.Done()
+	sub, ok := e.cfg.Registry.Current(it.endpoint.id)
+	switch {
+	case !ok:
+		e.conclude(it, journal.Outcome{
+			Ref: journal.Ref{Subscription: it.endpoint.id, Seq: it.seq}, Result: journal.Dropped,
+		})
+
+		return
+	case !sub.Takes():
+		// Disabled or suspended since it was queued: it waits.
+		e.putBack(it, false)
+
+		return
+	}
+	event, err := e.payloads.get(e.sending, it.seq)
+	if err != nil {
+		if e.sending.Err() == nil {
+			e.cfg.Log.Error("Failed to read an event that is to be delivered",
+				"subscription", it.endpoint.id, "position", it.seq, "error", err)
+		}
+		e.putBack(it, true)
+
+		return
+	}
+	if it.attempts == 0 {
+		e.metrics.firstDelay.Observe(max(0, e.cfg.Clock.Since(event.Accepted).Seconds()))
+	}
+	id := DeliveryID(event.Tenant, event.Source, event.ID, sub.ID)
+	x := e.sender.send(e.sending, sub, event, id)
+	if x.code == 0 && e.sending.Err() != nil {
+		// It was broken off from here: the endpoint is not to blame.
+		e.putBack(it, false)
+
+		return
+	}
+	attempt := x.attempt(sub, event, id)
+	attempt.Seq, attempt.Number = it.seq, it.attempts+1
+	e.conclude(it, e.outcome(sub, x, attempt))
+}
+
+// attempt is the record of an exchange, but for its place and number.
+func (x exchange) attempt(sub *registry.Subscription, event *journal.Event, deliveryID string) journal.Attempt {
+	return journal.Attempt{
+		Subscription: sub.ID, DeliveryID: deliveryID, EventID: event.ID, EventType: event.Type,
+		At: x.ended, Latency: x.latency, Success: x.verdict() == verdictDelivered,
+		ResponseCode: x.code, ResponseText: x.text, ResponseBody: x.body,
+	}
+}
+
+// outcome says what an attempt means for its delivery, and suspends where it says so.
+func (e *Engine) outcome(sub *registry.Subscription, x exchange, attempt journal.Attempt) journal.Outcome {
+	out := journal.Outcome{
+		Ref: journal.Ref{Subscription: sub.ID, Seq: attempt.Seq}, Tenant: sub.Tenant, Attempt: &attempt,
+	}
+	switch x.verdict() {
+	case verdictDelivered:
+		out.Result = journal.Delivered
+		e.metrics.attempt(resultDelivered, x.latency)
+
+		return out
+	case verdictGone:
+		out.Result, out.Reason = journal.DeadLettered, journal.ReasonGone
+		e.suspend(sub)
+	case verdictRetry:
+		wait, again := e.cfg.Schedule.next(attempt.Number, sub.Delivery.MaxAttempts, x.retryAfter, e.cfg.Random)
+		if again {
+			out.Result, out.NextAttempt = journal.Retry, x.ended.Add(wait)
+			e.metrics.attempt(resultRetry, x.latency)
+
+			return out
+		}
+		out.Result, out.Reason = journal.DeadLettered, journal.ReasonAttemptsExhausted
+		if x.denied {
+			out.Reason = journal.ReasonTargetDenied
+		}
+	}
+	e.metrics.attempt(resultDeadLettered, x.latency)
+	e.metrics.deadLetters.WithLabelValues(out.Reason).Inc()
+
+	return out
+}
+
+// suspend stops a subscription whose endpoint is gone.
+func (e *Engine) suspend(sub *registry.Subscription) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.sending), suspendTimeout)
+	defer cancel()
+	if err := e.cfg.Registry.SuspendSeen(ctx, sub, journal.ReasonGone, goneMessage); err != nil {
+		// The next delivery gets the same answer and suspends it then.
+		e.cfg.Log.Error("Failed to suspend a subscription whose endpoint is gone", "subscription", sub.ID, "error", err)
+	}
+}
+
+// conclude ends an item that was under way.
+func (e *Engine) conclude(it *item, outcome journal.Outcome) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if outcome.Result == journal.Dropped {
+		e.metrics.dropped.Inc()
+	}
+	e.left(it)
+	e.end(it, outcome)
+	e.pump(it.endpoint)
+	e.serveLine()
+}
+
+// putBack has an item wait that was under way and was not sent.
+func (e *Engine) putBack(it *item, pause bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.left(it)
+	e.evict(it)
+	if pause && e.accepting {
+		e.pauseFor(it.endpoint, pauseAfterError)
+	}
+	e.pump(it.endpoint)
+	e.serveLine()
+}

@@ -1,0 +1,352 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"golang.org/x/time/rate"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+)
+
+// maxQueuedRetries is the part of an endpoint's queue that retries may take, so that they
+// and new deliveries do not starve each other: one in so many.
+const maxQueuedRetries = 4
+
+// item is one delivery in memory: queued, under way, or waiting for the Settle of what
+// became of it. While it is held, the rows that stand for it are not read again.
+type item struct {
+	endpoint *endpoint
+	seq      journal.Seq
+	// attempts were made so far.
+	attempts int32
+	// retry: it comes from a retry row.
+	retry bool
+	// origin is the event that holds the cursor for this item; nil once a row stands for it.
+	origin *origin
+	// ended: its outcome is in a batch.
+	ended bool
+	// evicted: it leaves memory without an outcome, and its row is to be read again.
+	evicted bool
+}
+
+// origin is an event of the log with deliveries that no row stands for yet.
+type origin struct {
+	seq   journal.Seq
+	since time.Time
+	items []*item
+	open  int
+}
+
+// endpoint is where one subscription's deliveries go. Its fields belong to the engine's lock.
+type endpoint struct {
+	id string
+	// sendable: the subscription is there, enabled and not suspended.
+	sendable bool
+	// deleted: the subscription is gone, and so is whatever waits for it.
+	deleted bool
+
+	queue   []*item
+	held    map[journal.Seq]*item
+	retries int
+	// inFlight attempts are under way, at most limit.
+	inFlight int
+	limit    int
+	// waiting: it stands in line for the global cap.
+	waiting bool
+
+	// behind: there are pages with deliveries after filled that are not in memory. Those up to
+	// filled are, or were.
+	behind bool
+	filled journal.Seq
+	// pagesPending are deliveries on their way to the pages with the next Settle.
+	pagesPending int
+
+	// parked: there may be parked retry rows after scanned; again: also before it.
+	parked  bool
+	scanned journal.Seq
+	again   bool
+
+	limiter *rate.Limiter
+	// pause holds the next start back until it fires; nil where nothing does.
+	pause clockwork.Timer
+}
+
+// endpointOf returns an endpoint, new where there was none. absent says what it means when
+// the registry does not show the subscription: true that it is deleted, false that it is
+// so new that it shows soon, which the registry then tells. The caller holds the lock.
+func (e *Engine) endpointOf(id string, absent bool) *endpoint {
+	if ep := e.endpoints[id]; ep != nil {
+		return ep
+	}
+	ep := &endpoint{id: id, held: make(map[journal.Seq]*item)}
+	e.endpoints[id] = ep
+	if current, ok := e.cfg.Registry.Current(id); ok {
+		e.configure(ep, current)
+	} else {
+		ep.deleted = absent
+	}
+
+	return ep
+}
+
+// matched returns the endpoint of a subscription that the log says took an event. The
+// registry follows the log in its own time, before the reader or after it.
+func (e *Engine) matched(sub *registry.Subscription) *endpoint {
+	if ep := e.endpoints[sub.ID]; ep != nil {
+		return ep
+	}
+
+	return e.endpointOf(sub.ID, e.isGone(sub.ID) || sub.Seq <= e.startedAt && !e.present[sub.ID])
+}
+
+// configure takes over a subscription's settings. The caller holds the lock.
+func (e *Engine) configure(ep *endpoint, current *registry.Subscription) {
+	ep.sendable = current.Takes()
+	ep.limit = e.cfg.EndpointInFlight
+	if current.Delivery.MaxInFlight > 0 {
+		ep.limit = int(current.Delivery.MaxInFlight)
+	}
+	perSecond := rate.Limit(current.Delivery.RateLimit)
+	switch {
+	case perSecond <= 0:
+		ep.limiter = nil
+	case ep.limiter == nil:
+		ep.limiter = rate.NewLimiter(perSecond, burst(current.Delivery.RateLimit))
+	case ep.limiter.Limit() != perSecond:
+		ep.limiter.SetLimitAt(e.cfg.Clock.Now(), perSecond)
+		ep.limiter.SetBurstAt(e.cfg.Clock.Now(), burst(current.Delivery.RateLimit))
+	}
+}
+
+// burst lets high rates start a hundredth of a second's attempts at once: timers are not
+// exact enough for one by one.
+func burst(perSecond int32) int {
+	const shortest = 100
+
+	return max(1, int(perSecond/shortest))
+}
+
+// place takes in one delivery of the event that was just read. The caller holds the lock.
+func (e *Engine) place(sub *registry.Subscription, from *origin) {
+	ep := e.matched(sub)
+	switch {
+	case ep.deleted:
+		e.drop(ep, from.seq)
+	case ep.sendable && !ep.behind && len(ep.queue) < e.cfg.QueueLength:
+		it := &item{endpoint: ep, seq: from.seq, origin: from}
+		from.items = append(from.items, it)
+		from.open++
+		e.enqueue(ep, it)
+	default:
+		e.page(ep, from.seq, nil)
+		if !ep.behind {
+			e.setBehind(ep, true)
+			ep.filled = max(ep.filled, from.seq-1)
+		}
+	}
+}
+
+func (e *Engine) enqueue(ep *endpoint, it *item) {
+	ep.held[it.seq] = it
+	ep.queue = append(ep.queue, it)
+	e.metrics.queued.Inc()
+	if it.retry {
+		ep.retries++
+		e.retries++
+	}
+}
+
+// page appends a delivery to its endpoint's page with the next Settle.
+func (e *Engine) page(ep *endpoint, seq journal.Seq, it *item) {
+	e.pending.backlog = append(e.pending.backlog, pageEntry{endpoint: ep, seq: seq, item: it})
+	ep.pagesPending++
+	e.noted()
+}
+
+// drop ends a delivery whose subscription is gone.
+func (e *Engine) drop(ep *endpoint, seq journal.Seq) {
+	e.metrics.dropped.Inc()
+	e.pending.outcomes = append(e.pending.outcomes, journal.Outcome{
+		Ref: journal.Ref{Subscription: ep.id, Seq: seq}, Result: journal.Dropped,
+	})
+	e.noted()
+}
+
+func (e *Engine) setBehind(ep *endpoint, behind bool) {
+	if ep.behind == behind {
+		return
+	}
+	ep.behind = behind
+	if behind {
+		e.metrics.behind.Inc()
+	} else {
+		e.metrics.behind.Dec()
+	}
+}
+
+// pump starts what an endpoint may start. The caller holds the lock.
+func (e *Engine) pump(ep *endpoint) {
+	for e.mayStart(ep) {
+		if e.inFlight >= e.cfg.MaxInFlight {
+			e.standInLine(ep)
+
+			break
+		}
+		if !e.start(ep) {
+			break
+		}
+	}
+	e.wantMore(ep)
+}
+
+// mayStart tells whether an endpoint would use a place under the global cap.
+func (e *Engine) mayStart(ep *endpoint) bool {
+	return e.accepting && ep.sendable && ep.pause == nil && len(ep.queue) > 0 && ep.inFlight < ep.limit
+}
+
+// standInLine has an endpoint wait for the global cap. Places are given out one at a time,
+// in turn, so that an endpoint with much to send waits as long as one with little.
+func (e *Engine) standInLine(ep *endpoint) {
+	if !ep.waiting {
+		ep.waiting = true
+		e.line = append(e.line, ep)
+	}
+}
+
+func (e *Engine) serveLine() {
+	for len(e.line) > 0 && e.inFlight < e.cfg.MaxInFlight {
+		ep := e.line[0]
+		e.line = e.line[1:]
+		ep.waiting = false
+		if e.mayStart(ep) && e.start(ep) && e.mayStart(ep) {
+			e.standInLine(ep)
+		}
+		e.wantMore(ep)
+	}
+}
+
+// start begins the next attempt, unless the endpoint's rate does not allow it yet.
+func (e *Engine) start(ep *endpoint) bool {
+	if ep.limiter != nil {
+		now := e.cfg.Clock.Now()
+		reservation := ep.limiter.ReserveN(now, 1)
+		if wait := reservation.DelayFrom(now); wait > 0 {
+			reservation.CancelAt(now)
+			e.pauseFor(ep, wait)
+
+			return false
+		}
+	}
+	it := ep.queue[0]
+	ep.queue[0] = nil
+	ep.queue = ep.queue[1:]
+	e.metrics.queued.Dec()
+	ep.inFlight++
+	e.inFlight++
+	e.metrics.inFlight.Inc()
+	e.senders.Add(1)
+	go e.deliver(it)
+
+	return true
+}
+
+// pauseFor holds an endpoint's next start back.
+func (e *Engine) pauseFor(ep *endpoint, wait time.Duration) {
+	if ep.pause != nil {
+		return
+	}
+	ep.pause = e.cfg.Clock.AfterFunc(wait, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		ep.pause = nil
+		e.pump(ep)
+	})
+}
+
+// wantMore asks the keeper to feed an endpoint from its rows.
+func (e *Engine) wantMore(ep *endpoint) {
+	if !e.accepting || !ep.deleted && (!ep.sendable || !ep.behind && !ep.parked || len(ep.queue) > e.cfg.QueueLength/2) {
+		return
+	}
+	e.hungry[ep.id] = ep
+	e.wake()
+}
+
+// left takes an item that was under way off the counts. The caller holds the lock.
+func (e *Engine) left(it *item) {
+	it.endpoint.inFlight--
+	e.inFlight--
+	e.metrics.inFlight.Dec()
+}
+
+// unplaced frees the cursor of an item for which a row or an outcome stands now.
+func (it *item) unplaced() {
+	if it.origin != nil {
+		it.origin.open--
+		it.origin = nil
+	}
+}
+
+// end puts what became of an item into the next batch. The caller holds the lock.
+func (e *Engine) end(it *item, outcome journal.Outcome) {
+	it.ended = true
+	it.unplaced()
+	e.pending.outcomes = append(e.pending.outcomes, outcome)
+	e.pending.release = append(e.pending.release, it)
+	e.noted()
+}
+
+// evict takes an item out of memory that cannot be sent now: a row stands for it, or will
+// with the next Settle, and is read again later. The caller holds the lock.
+func (e *Engine) evict(it *item) {
+	it.evicted = true
+	if it.origin != nil {
+		it.unplaced()
+		e.page(it.endpoint, it.seq, nil)
+	}
+	if it.retry {
+		e.park(it.endpoint, it.seq)
+	}
+	e.pending.release = append(e.pending.release, it)
+	e.noted()
+}
+
+// evictQueue takes out all that waits in an endpoint's queue.
+func (e *Engine) evictQueue(ep *endpoint) {
+	queue := ep.queue
+	ep.queue = nil
+	e.metrics.queued.Sub(float64(len(queue)))
+	for _, it := range queue {
+		if ep.deleted {
+			e.metrics.dropped.Inc()
+			e.end(it, journal.Outcome{Ref: journal.Ref{Subscription: ep.id, Seq: it.seq}, Result: journal.Dropped})
+		} else {
+			e.evict(it)
+		}
+	}
+}
+
+// released lets go of an item after the Settle of what became of it.
+func (e *Engine) released(it *item) {
+	ep := it.endpoint
+	delete(ep.held, it.seq)
+	if it.retry {
+		ep.retries--
+		e.retries--
+	}
+	if !it.evicted {
+		return
+	}
+	if it.retry {
+		ep.parked, ep.again = true, true
+
+		return
+	}
+	if !ep.behind {
+		e.setBehind(ep, true)
+		ep.filled = it.seq - 1
+	}
+	ep.filled = min(ep.filled, it.seq-1)
+}

@@ -1,0 +1,85 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The values of the label result of hookline_delivery_attempts_total.
+const (
+	resultDelivered    = "delivered"
+	resultRetry        = "retry"
+	resultDeadLettered = "dead_lettered"
+	resultManualOK     = "manual_delivered"
+	resultManualFailed = "manual_failed"
+)
+
+// metrics are the engine's. None has a label for subscriptions, whose number is not bounded.
+type metrics struct {
+	attempts    *prometheus.CounterVec
+	latency     prometheus.Histogram
+	firstDelay  prometheus.Histogram
+	inFlight    prometheus.Gauge
+	queued      prometheus.Gauge
+	behind      prometheus.Gauge
+	deadLetters *prometheus.CounterVec
+	dropped     prometheus.Counter
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookline_delivery_attempts_total",
+			Help: "Attempts that ended, by what they meant for their delivery.",
+		}, []string{"result"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "hookline_delivery_attempt_duration_seconds",
+			Help:    "How long attempts took, from dial to the response's end.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
+		}),
+		firstDelay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "hookline_delivery_first_attempt_delay_seconds",
+			Help:    "Time from an event's acceptance to the start of a delivery's first attempt.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600},
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_delivery_in_flight",
+			Help: "Attempts under way.",
+		}),
+		queued: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_delivery_queued",
+			Help: "Deliveries that wait in the queues of endpoints.",
+		}),
+		behind: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_delivery_endpoints_behind",
+			Help: "Endpoints whose deliveries wait on pages of the journal.",
+		}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookline_delivery_dead_letters_total",
+			Help: "Deliveries that were dead-lettered, by reason.",
+		}, []string{"reason"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookline_delivery_dropped_total",
+			Help: "Deliveries that were dropped because their subscription was deleted.",
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, collector := range []prometheus.Collector{
+		m.attempts, m.latency, m.firstDelay, m.inFlight, m.queued, m.behind, m.deadLetters, m.dropped,
+	} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, fmt.Errorf("registering the delivery metrics: %w", err)
+		}
+	}
+
+	return m, nil
+}
+
+func (m *metrics) attempt(result string, took time.Duration) {
+	m.attempts.WithLabelValues(result).Inc()
+	m.latency.Observe(took.Seconds())
+}

@@ -1,0 +1,296 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+)
+
+// Reasons of skipped intervals.
+const (
+	skippedDisabled  = "Disabled"
+	skippedSuspended = "Suspended"
+)
+
+// reader reads the log in order, matches, and places. It alone owns the matcher.
+type reader struct {
+	engine  *Engine
+	matcher *registry.Matcher
+	// next is the position to read.
+	next journal.Seq
+	// done are deliveries after the cursor that were final at the start; nil once past them.
+	done map[journal.Ref]bool
+	// skipped are the open intervals by subscription.
+	skipped map[string]journal.Interval
+	matches []*registry.Subscription
+}
+
+// recover restores the state at the cursor: the matcher as it was there, the endpoints
+// with rows, and what is final already after it.
+func (e *Engine) recover(ctx context.Context) (*reader, error) {
+	store, view := e.cfg.Journal, e.cfg.Journal.View()
+	cursor, err := view.Cursor(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading the cursor: %w", err)
+	}
+	first, last, err := view.Bounds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the journal's bounds: %w", err)
+	}
+	if first > 0 && cursor+1 < first {
+		// Nothing before the first record is left to deliver.
+		cursor = first - 1
+	}
+	done, err := view.DoneAfterCursor(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading what is delivered after the cursor: %w", err)
+	}
+	r := &reader{
+		engine: e, matcher: registry.NewMatcher(), next: cursor + 1,
+		done: make(map[journal.Ref]bool, len(done)), skipped: make(map[string]journal.Interval),
+	}
+	for _, ref := range done {
+		r.done[ref] = true
+	}
+	versions, err := store.Subscriptions(ctx, cursor)
+	if err != nil {
+		return nil, fmt.Errorf("reading the subscriptions at the cursor: %w", err)
+	}
+	for _, version := range versions {
+		if err := r.restore(ctx, view, version, cursor); err != nil {
+			return nil, err
+		}
+	}
+	present, err := store.Subscriptions(ctx, journal.LatestSeq)
+	if err != nil {
+		return nil, fmt.Errorf("reading the subscriptions: %w", err)
+	}
+	backlogged, err := view.Backlogged(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading which subscriptions have a backlog: %w", err)
+	}
+	e.restore(cursor, last, present, backlogged)
+
+	return r, nil
+}
+
+func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, backlogged []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cursor, e.read, e.startedAt = cursor, cursor, last
+	e.recovered = cursor >= last
+	e.present = make(map[string]bool, len(present))
+	for _, version := range present {
+		e.present[version.ID] = true
+		// Which of them have parked retries is not known before their rows are read.
+		ep := e.endpointOf(version.ID, false)
+		ep.parked = true
+		e.hungry[ep.id] = ep
+	}
+	for _, id := range backlogged {
+		ep := e.endpointOf(id, !e.present[id])
+		e.setBehind(ep, true)
+		e.hungry[ep.id] = ep
+	}
+}
+
+// restore puts a version into the matcher, and finds the interval that is open at the
+// cursor where it does not take events.
+func (r *reader) restore(ctx context.Context, view journal.View, version journal.Version, cursor journal.Seq) error {
+	sub, err := registry.Decode(version)
+	if err != nil {
+		return fmt.Errorf("reading the subscriptions at the cursor: %w", err)
+	}
+	r.matcher.Put(sub)
+	reason := skipReason(sub)
+	if reason == "" {
+		return nil
+	}
+	intervals, err := view.Skipped(ctx, sub.ID)
+	if err != nil {
+		return fmt.Errorf("reading the skipped intervals of subscription %s: %w", sub.ID, err)
+	}
+	open := journal.Interval{Subscription: sub.ID, From: sub.Seq, Reason: reason}
+	for _, interval := range intervals {
+		// It may have been closed by a marker after the cursor, which is read again.
+		if interval.From <= cursor && (interval.To == 0 || interval.To > cursor) {
+			open.From = interval.From
+		}
+	}
+	r.skipped[sub.ID] = open
+
+	return nil
+}
+
+// skipReason says why a version takes no events; empty where it does, or is deleted.
+func skipReason(sub *registry.Subscription) string {
+	switch {
+	case sub.Deleted || sub.Takes():
+		return ""
+	case !sub.Enabled:
+		return skippedDisabled
+	default:
+		return skippedSuspended
+	}
+}
+
+// run reads until ctx ends. The error is of the journal.
+func (r *reader) run(ctx context.Context) error {
+	for {
+		if err := r.engine.room(ctx); err != nil {
+			return nil //nolint:nilerr // The context ended, which is how reading ends.
+		}
+		records, err := r.engine.cfg.Journal.Read(ctx, r.next, readBatch)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the journal from position %d: %w", r.next, err)
+		}
+		for i := range records {
+			if err := r.take(ctx, &records[i]); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+
+				return err
+			}
+			r.next = records[i].Seq + 1
+		}
+	}
+}
+
+func (r *reader) take(ctx context.Context, record *journal.Record) error {
+	switch {
+	case record.Marker != nil:
+		return r.mark(record.Seq, *record.Marker)
+	case record.Event != nil:
+		return r.match(ctx, record.Seq, record.Event)
+	default:
+		return fmt.Errorf("reading position %d: %w: the record is neither an event nor a marker", record.Seq, journal.ErrCorrupt)
+	}
+}
+
+// mark makes a subscription's version hold for the events after it.
+func (r *reader) mark(seq journal.Seq, version journal.Version) error {
+	version.Seq = seq
+	sub, err := registry.Decode(version)
+	if err != nil {
+		return fmt.Errorf("reading the marker at position %d: %w", seq, err)
+	}
+	r.matcher.Put(sub)
+
+	var changed []journal.Interval
+	reason := skipReason(sub)
+	open, skipping := r.skipped[sub.ID]
+	if skipping && open.Reason != reason {
+		open.To = seq
+		changed = append(changed, open)
+		delete(r.skipped, sub.ID)
+		skipping = false
+	}
+	if !skipping && reason != "" {
+		begun := journal.Interval{Subscription: sub.ID, From: seq, Reason: reason}
+		r.skipped[sub.ID] = begun
+		changed = append(changed, begun)
+	}
+
+	e := r.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pending.skipped = append(e.pending.skipped, changed...)
+	if sub.Deleted {
+		e.markDeleted(e.endpointOf(sub.ID, true))
+	}
+	e.advance(seq)
+
+	return nil
+}
+
+// match places an event with every subscription it is for.
+func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Event) error {
+	r.matches = r.matcher.Match(event.Tenant, event.Type, r.matches[:0])
+	matched := len(r.matches) > 0
+	if err := r.skipKnown(ctx, seq); err != nil {
+		return err
+	}
+	if len(r.matches) > 0 {
+		r.engine.payloads.add(seq, event)
+	}
+
+	e := r.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !matched {
+		e.pending.unmatched = append(e.pending.unmatched, seq)
+	}
+	from := &origin{seq: seq, since: e.cfg.Clock.Now()}
+	for _, sub := range r.matches {
+		e.place(sub, from)
+	}
+	if from.open > 0 {
+		e.origins = append(e.origins, from)
+	}
+	for _, it := range from.items {
+		e.pump(it.endpoint)
+	}
+	e.advance(seq)
+
+	return nil
+}
+
+// skipKnown takes out of the matches what the rows of before the start already stand for.
+// Until the reader is past them nothing feeds on those rows, so they hold still.
+func (r *reader) skipKnown(ctx context.Context, seq journal.Seq) error {
+	if seq > r.engine.startedAt {
+		r.done = nil
+
+		return nil
+	}
+	kept := r.matches[:0]
+	for _, sub := range r.matches {
+		ref := journal.Ref{Subscription: sub.ID, Seq: seq}
+		if r.done[ref] {
+			continue
+		}
+		pending, err := r.engine.cfg.Journal.View().Pending(ctx, ref)
+		if err != nil {
+			return fmt.Errorf("reading what waits of position %d: %w", seq, err)
+		}
+		if !pending {
+			kept = append(kept, sub)
+		}
+	}
+	r.matches = kept
+
+	return nil
+}
+
+// advance takes note that a position was taken in. The caller holds the lock.
+func (e *Engine) advance(seq journal.Seq) {
+	e.read = seq
+	if !e.recovered && seq >= e.startedAt {
+		e.recovered = true
+	}
+	e.wake()
+}
+
+// room waits until the next batch has room, so that a slow disk slows the reader down
+// rather than filling the memory. The error is of the context.
+func (e *Engine) room(ctx context.Context) error {
+	for {
+		e.mu.Lock()
+		size, settled := e.pending.size(), e.settled
+		e.mu.Unlock()
+		if size < maxPending {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-settled:
+		}
+	}
+}

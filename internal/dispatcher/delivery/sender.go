@@ -1,0 +1,138 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+const (
+	// DefaultTimeout bounds one attempt, from dial to the response's end.
+	DefaultTimeout = 15 * time.Second
+	// contentType is that of a CloudEvent in structured mode.
+	contentType = "application/cloudevents+json"
+	// maxDrain is how much of a response's body is read, so that its connection can be used
+	// again; a longer body costs the receiver the connection.
+	maxDrain = 64 << 10
+)
+
+// sender makes attempts.
+type sender struct {
+	transport *http.Transport
+	clock     clockwork.Clock
+	agent     string
+	timeout   time.Duration
+}
+
+// exchange is one attempt's answer.
+type exchange struct {
+	ended   time.Time
+	latency time.Duration
+	// code is 0 where there was no response.
+	code       int
+	text       string
+	body       []byte
+	retryAfter time.Duration
+	denied     bool
+}
+
+func (x exchange) verdict() verdict { return judge(x.code) }
+
+// send posts one event. It always returns: at the subscription's timeout, at the latest.
+func (s *sender) send(ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string) exchange {
+	timeout := s.timeout
+	if sub.Delivery.Timeout > 0 {
+		timeout = sub.Delivery.Timeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	started := s.clock.Now()
+	x, err := s.exchange(ctx, sub, event, deliveryID, started)
+	x.ended = s.clock.Now()
+	x.latency = x.ended.Sub(started)
+	if err != nil {
+		x.text = explain(err)
+		x.denied = errors.Is(err, ErrTargetDenied)
+	}
+
+	return x
+}
+
+func (s *sender) exchange(
+	ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
+) (exchange, error) {
+	request, err := s.request(ctx, sub, event, deliveryID, now)
+	if err != nil {
+		return exchange{}, err
+	}
+	response, err := s.transport.RoundTrip(request)
+	if err != nil {
+		return exchange{}, fmt.Errorf("posting the event: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+
+	x := exchange{code: response.StatusCode, text: http.StatusText(response.StatusCode)}
+	if honoursRetryAfter(x.code) {
+		x.retryAfter = RetryAfter(response.Header.Get("Retry-After"), s.clock.Now())
+	}
+	x.body = readBody(response.Body, x.verdict())
+
+	return x, nil
+}
+
+// request makes the signed request. The subscription's own headers go first, so that none
+// of them can stand in for one of ours.
+func (s *sender) request(
+	ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
+) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, sub.URL, bytes.NewReader(event.Body))
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	for _, header := range sub.Headers {
+		request.Header.Set(header.Name, header.Value)
+	}
+	switch sub.Authorization.SchemeOrNone() {
+	case subscription.SchemeBasic:
+		request.SetBasicAuth(sub.Authorization.Username, sub.Authorization.Password)
+	case subscription.SchemeBearer:
+		request.Header.Set("Authorization", "Bearer "+sub.Authorization.Token)
+	case subscription.SchemeNone:
+	}
+	request.Header.Set("Content-Type", contentType)
+	if request.Header.Get("User-Agent") == "" {
+		request.Header.Set("User-Agent", s.agent)
+	}
+
+	return request, setSignature(request.Header, sub.Secrets, deliveryID, now, event.Body)
+}
+
+// readBody keeps the body's beginning and reads on to maxDrain. The status has decided the
+// attempt already, so a body that breaks off or never ends within the deadline changes
+// nothing but that its connection is not used again.
+func readBody(body io.Reader, v verdict) []byte {
+	keep := int64(journal.MaxFailureBody)
+	if v == verdictDelivered {
+		keep = journal.MaxSuccessBody
+	}
+	kept, err := io.ReadAll(io.LimitReader(body, keep))
+	if err == nil {
+		_, _ = io.CopyN(io.Discard, body, maxDrain-keep)
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+
+	return kept
+}
