@@ -25,9 +25,14 @@ import (
 // token makes a valid token that differs by name.
 func token(name string) string { return name + strings.Repeat("x", MinTokenLength) }
 
+// write makes a file at once, as a careful operator does: a reader sees all of it or nothing.
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+	draft := filepath.Join(dir, ".draft")
+	if err := os.WriteFile(draft, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(draft, filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
 	}
 }
