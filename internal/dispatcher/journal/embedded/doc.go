@@ -1,0 +1,21 @@
+// Package embedded is the journal's engine for one process: a Pebble store on a local
+// disk. It keeps the contract of package journal with one shard, number 0.
+//
+// What is written where:
+//
+//   - Append and PutSubscription queue for one committer. It gathers what waits into one
+//     batch and commits it with an fsync while the next gathers.
+//   - Settle applies its batch to the same write-ahead log without an fsync of its own. The
+//     next Append's makes it durable, or the syncer's, at the latest 10 ms later.
+//   - Reads see events once they are durable, and settled batches at once.
+//
+// What goes when:
+//
+//   - The log goes by Trim. Identities go a day at a time, after the second day.
+//   - Of a subscription's versions at or below the cursor the newest alone is kept.
+//   - A deleted subscription goes whole, with its attempts, statuses, dead letters and
+//     skipped intervals, once its last marker is at or below the cursor and it has neither
+//     backlog nor retries. Its settling outcomes write traces until then; a resend's or a
+//     test event's outcome that arrives afterwards writes nothing.
+//   - Attempts are kept per subscription, the newest MaxAttempts, and shown for AttemptAge.
+package embedded

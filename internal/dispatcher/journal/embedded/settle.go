@@ -1,0 +1,407 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+)
+
+// doneSweep is how many marks of final deliveries may lie below the cursor before they
+// are removed, all with one range.
+const doneSweep = 4096
+
+// blockPositions is how many positions one block of the unmatched bitmap covers.
+const blockPositions = 2048
+
+// settling is one Settle in the making. What it changes in memory is kept here until the
+// batch is applied.
+type settling struct {
+	j      *Journal
+	batch  *pebble.Batch
+	cursor journal.Seq
+	now    time.Time
+	// retries are the retry rows as the batch leaves them; nil where it removes one.
+	retries  map[journal.Ref]*retry
+	heads    map[string]uint64
+	statuses map[statusKey]*journal.Attempt
+	// changed are the tenants of the subscriptions whose statuses change, changes what is written of it.
+	changed  map[string]string
+	changes  map[string]change
+	blocks   map[uint64][]byte
+	done     int
+	dueFloor time.Time
+}
+
+type statusKey struct{ subscription, eventType string }
+
+// Settle implements journal.Journal. Backlog is applied before Outcomes, so that a
+// delivery that is both placed and final in one batch is final. A cursor that is not
+// higher than the present one changes nothing.
+func (j *Journal) Settle(ctx context.Context, shard journal.Shard, epoch journal.Epoch, batch journal.Batch) error {
+	if err := j.enter(ctx); err != nil {
+		return fmt.Errorf("settling: %w", err)
+	}
+	defer j.leave()
+	if shard != 0 || epoch != j.epoch {
+		return fmt.Errorf("settling: %w: shard %d at epoch %d, this is shard 0 at epoch %d",
+			journal.ErrFenced, shard, epoch, j.epoch)
+	}
+	if err := j.checkBatch(&batch); err != nil {
+		return fmt.Errorf("settling: %w", err)
+	}
+	if batch.Empty() {
+		return nil
+	}
+	began := time.Now()
+	j.settled.mu.Lock()
+	defer j.settled.mu.Unlock()
+	w := &settling{
+		j: j, batch: j.db.NewBatch(), now: j.options.Clock.Now(),
+		cursor:  max(batch.Cursor, journal.Seq(j.cursor.Load())),
+		retries: map[journal.Ref]*retry{}, heads: map[string]uint64{},
+		statuses: map[statusKey]*journal.Attempt{}, changed: map[string]string{},
+		changes: map[string]change{},
+		blocks:  map[uint64][]byte{}, dueFloor: j.settled.dueFloor,
+	}
+	defer func() { _ = w.batch.Close() }()
+	if err := w.write(&batch); err != nil {
+		return fmt.Errorf("settling: %w", j.damaged(err))
+	}
+	if err := j.apply(w.batch, pebble.NoSync); err != nil {
+		return fmt.Errorf("settling: %w", err)
+	}
+	w.commit()
+	j.metrics.settles.Observe(time.Since(began).Seconds())
+
+	return nil
+}
+
+// checkBatch refuses a batch that cannot be right, before any of it is written.
+func (j *Journal) checkBatch(batch *journal.Batch) error {
+	last := journal.Seq(j.durable.Load())
+	if batch.Cursor > last {
+		return fmt.Errorf("Cursor is %d: the log ends at %d", batch.Cursor, last)
+	}
+	for i := range batch.Outcomes {
+		if err := checkOutcome(&batch.Outcomes[i]); err != nil {
+			return fmt.Errorf("Outcomes[%d]: %w", i, err)
+		}
+	}
+	for i, ref := range batch.Backlog {
+		if err := checkRef(ref); err != nil {
+			return fmt.Errorf("Backlog[%d]: %w", i, err)
+		}
+	}
+	for i, interval := range batch.Skipped {
+		if err := checkRef(journal.Ref{Subscription: interval.Subscription, Seq: interval.From}); err != nil {
+			return fmt.Errorf("Skipped[%d]: %w", i, err)
+		}
+	}
+
+	return nil
+}
+
+func checkRef(ref journal.Ref) error {
+	if ref.Seq == 0 {
+		return errors.New("the position is 0: the first record has 1")
+	}
+
+	return checkName("Subscription", ref.Subscription)
+}
+
+func checkOutcome(outcome *journal.Outcome) error {
+	if outcome.Result < journal.Delivered || outcome.Result > journal.Dropped {
+		return fmt.Errorf("Result is %d: use one of the four", outcome.Result)
+	}
+	if outcome.Attempt != nil {
+		if err := checkName("Tenant", outcome.Tenant); err != nil {
+			return err
+		}
+		if err := checkName("Attempt.EventType", outcome.Attempt.EventType); err != nil {
+			return err
+		}
+	}
+	if outcome.Resent {
+		return checkName("Subscription", outcome.Subscription)
+	}
+	if outcome.Result == journal.Retry && outcome.NextAttempt.IsZero() {
+		return errors.New("NextAttempt is not set: Retry needs it")
+	}
+
+	return checkRef(outcome.Ref)
+}
+
+// write fills the batch.
+func (w *settling) write(batch *journal.Batch) error {
+	s := &w.j.settled
+	for _, ref := range batch.Backlog {
+		w.set(keyRef(kindBacklog, ref), nil)
+		s.floor(ref.Subscription, kindBacklog, ref.Seq)
+	}
+	for i := range batch.Outcomes {
+		if err := w.outcome(&batch.Outcomes[i]); err != nil {
+			return err
+		}
+	}
+	for _, seq := range batch.Unmatched {
+		if err := w.unmatched(seq); err != nil {
+			return err
+		}
+	}
+	for _, interval := range batch.Skipped {
+		w.set(keyNumbered(kindSkipped, interval.Subscription, uint64(interval.From)), encodeInterval(interval))
+	}
+	w.writeStatuses()
+	for block, bits := range w.blocks {
+		w.set(keyBlock(block), bits)
+	}
+	if uint64(w.cursor) > w.j.cursor.Load() {
+		w.set(keyCursor, encodeNumber(uint64(w.cursor)))
+		if s.doneRows >= doneSweep {
+			must(w.batch.DeleteRange(keyDoneFrom(0), keyDoneFrom(w.cursor+1), nil))
+		}
+	}
+
+	return nil
+}
+
+func (w *settling) set(key, value []byte) { must(w.batch.Set(key, value, nil)) }
+
+func (w *settling) remove(key []byte) { must(w.batch.Delete(key, nil)) }
+
+// outcome writes what one outcome changes.
+func (w *settling) outcome(outcome *journal.Outcome) error {
+	if outcome.Resent {
+		return w.resent(outcome)
+	}
+	if err := w.attempt(outcome); err != nil {
+		return err
+	}
+	before, err := w.retryRow(outcome.Ref)
+	if err != nil {
+		return err
+	}
+	attempts := int32(0)
+	if before != nil {
+		attempts = before.attempts
+		w.remove(keyDue(before.due, outcome.Ref))
+	}
+	if outcome.Attempt != nil {
+		attempts = outcome.Attempt.Number
+	}
+	if w.j.settled.may(outcome.Subscription, kindBacklog) {
+		w.remove(keyRef(kindBacklog, outcome.Ref))
+	}
+	if outcome.Result == journal.Retry {
+		w.retry(outcome.Ref, retry{due: outcome.NextAttempt, attempts: attempts})
+
+		return nil
+	}
+	if before != nil {
+		w.remove(keyRef(kindRetry, outcome.Ref))
+		w.retries[outcome.Ref] = nil
+	}
+	if outcome.Seq > w.cursor {
+		w.set(keyDone(outcome.Ref), nil)
+		w.done++
+	}
+	if outcome.Result == journal.DeadLettered {
+		return w.deadLetter(outcome, attempts)
+	}
+
+	return nil
+}
+
+// resent writes the traces of an attempt outside the schedule.
+func (w *settling) resent(outcome *journal.Outcome) error {
+	if _, known := w.j.settled.known[outcome.Subscription]; !known {
+		// The subscription was deleted, and all its rows with it, while the attempt was under way.
+		return nil
+	}
+	if err := w.attempt(outcome); err != nil {
+		return err
+	}
+	if outcome.Result == journal.Delivered && outcome.Seq != 0 {
+		w.remove(keyRef(kindDead, outcome.Ref))
+	}
+
+	return nil
+}
+
+// retryRow is a delivery's retry row as the batch has it so far.
+func (w *settling) retryRow(ref journal.Ref) (*retry, error) {
+	if row, staged := w.retries[ref]; staged {
+		return row, nil
+	}
+	if !w.j.settled.may(ref.Subscription, kindRetry) {
+		return nil, nil //nolint:nilnil // There is no such row, which is no fault.
+	}
+	value, found, err := w.j.get(keyRef(kindRetry, ref))
+	if err != nil || !found {
+		return nil, err
+	}
+	row, err := decodeRetry(ref, value)
+	if err != nil {
+		return nil, err
+	}
+
+	return &row, nil
+}
+
+// retry writes a retry row.
+func (w *settling) retry(ref journal.Ref, row retry) {
+	value := encodeRetry(row)
+	w.set(keyRef(kindRetry, ref), value)
+	w.set(keyDue(row.due, ref), value)
+	w.retries[ref] = &row
+	w.j.settled.floor(ref.Subscription, kindRetry, ref.Seq)
+	if row.due.Before(w.dueFloor) {
+		w.dueFloor = row.due
+	}
+}
+
+// attempt writes an attempt's row, lets the one too many go, and notes the status.
+func (w *settling) attempt(outcome *journal.Outcome) error {
+	if outcome.Attempt == nil {
+		return nil
+	}
+	attempt := *outcome.Attempt
+	attempt.Subscription, attempt.Seq = outcome.Subscription, outcome.Seq
+	head, err := w.head(attempt.Subscription)
+	if err != nil {
+		return err
+	}
+	head++
+	w.heads[attempt.Subscription] = head
+	body := journal.MaxFailureBody
+	if attempt.Success {
+		body = journal.MaxSuccessBody
+	}
+	w.set(keyNumbered(kindAttempt, attempt.Subscription, head), encodeAttempt(nil, &attempt, body))
+	if head > MaxAttempts {
+		w.remove(keyNumbered(kindAttempt, attempt.Subscription, head-MaxAttempts))
+	}
+	key := statusKey{attempt.Subscription, attempt.EventType}
+	if before := w.statuses[key]; before == nil || !attempt.At.Before(before.At) {
+		w.statuses[key] = &attempt
+	}
+	w.changed[attempt.Subscription] = outcome.Tenant
+
+	return nil
+}
+
+// head is the number of a subscription's newest attempt, 0 where there is none.
+func (w *settling) head(subscription string) (uint64, error) {
+	if head, staged := w.heads[subscription]; staged {
+		return head, nil
+	}
+	if head, known := w.j.settled.heads[subscription]; known {
+		return head, nil
+	}
+	iter, err := w.j.iterate(namedRange(kindAttempt, subscription))
+	if err != nil {
+		return 0, err
+	}
+	var head uint64
+	if iter.Last() {
+		_, head, _ = splitNumbered(iter.Key())
+	}
+
+	return head, closeIter(iter)
+}
+
+// writeStatuses writes the latest status of each event type, and that they changed.
+func (w *settling) writeStatuses() {
+	for key, attempt := range w.statuses {
+		w.set(keyText(kindStatus, key.subscription, key.eventType), encodeAttempt(nil, attempt, journal.MaxFailureBody))
+	}
+	s := &w.j.settled
+	number := s.nextChange
+	for subscription, tenant := range w.changed {
+		number++
+		if before, changed := s.changes[subscription]; changed {
+			w.remove(keyNumbered(kindChange, before.tenant, before.number))
+		}
+		w.set(keyNumbered(kindChange, tenant, number), []byte(subscription))
+		w.changes[subscription] = change{tenant: tenant, number: number}
+	}
+}
+
+// deadLetter copies the event, so that the letter outlives the log.
+func (w *settling) deadLetter(outcome *journal.Outcome, attempts int32) error {
+	letter := journal.DeadLetter{
+		Ref: outcome.Ref, Tenant: outcome.Tenant, Reason: outcome.Reason, At: w.now,
+		Attempts: attempts, Last: outcome.Attempt,
+	}
+	if outcome.Attempt != nil {
+		letter.At = outcome.Attempt.At
+	}
+	record, err := w.j.stored(outcome.Seq)
+	switch {
+	case errors.Is(err, journal.ErrTrimmed):
+		// Only a caller that trimmed what it still needed comes here; what is known is kept.
+		w.j.options.Log.Error("Dead letter was kept without its event",
+			"subscription", outcome.Subscription, "position", outcome.Seq, "error", err)
+	case err != nil:
+		return err
+	default:
+		if _, _, _, err := openRecord(outcome.Seq, record); err != nil {
+			return err
+		}
+	}
+	w.set(keyRef(kindDead, outcome.Ref), encodeDead(&letter, record))
+
+	return nil
+}
+
+// unmatched sets a bit of the bitmap.
+func (w *settling) unmatched(seq journal.Seq) error {
+	block, bit := uint64(seq)/blockPositions, uint64(seq)%blockPositions
+	bits := w.blocks[block]
+	if bits == nil {
+		bits = make([]byte, blockPositions/8)
+		s := &w.j.settled
+		if s.blockSet != nil && s.block == block {
+			copy(bits, s.blockSet)
+		} else if stored, found, err := w.j.get(keyBlock(block)); err != nil {
+			return err
+		} else if found {
+			copy(bits, stored)
+		}
+		w.blocks[block] = bits
+	}
+	bits[bit/8] |= 1 << (bit % 8)
+
+	return nil
+}
+
+// commit makes what the applied batch changed hold in memory too.
+func (w *settling) commit() {
+	j, s := w.j, &w.j.settled
+	if uint64(w.cursor) > j.cursor.Load() {
+		j.cursor.Store(uint64(w.cursor))
+		if s.doneRows >= doneSweep {
+			s.doneRows = 0
+		}
+	}
+	s.doneRows += w.done
+	s.dueFloor = w.dueFloor
+	for subscription, head := range w.heads {
+		s.heads[subscription] = head
+	}
+	for block, bits := range w.blocks {
+		if s.blockSet == nil || block >= s.block {
+			s.block, s.blockSet = block, bits
+		}
+	}
+	for subscription, change := range w.changes {
+		s.changes[subscription] = change
+		s.nextChange = max(s.nextChange, change.number)
+	}
+	s.touch()
+}
