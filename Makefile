@@ -8,6 +8,8 @@ IMG ?= hookline:latest
 FUZZTIME ?= 20s
 # How long one package's tests may take.
 TEST_TIMEOUT ?= 15m
+# What bin/hookline says its version is.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # What make run adds to the command line.
 RUN_ARGS ?=
 CONTAINER_TOOL ?= docker
@@ -143,20 +145,25 @@ cluster: ## Run a local control plane until Ctrl-C; its kubeconfig is bin/localc
 	@exec "$(BIN)/localcluster" up --kubeconfig "$(LOCAL_KUBECONFIG)"
 
 .PHONY: run
-run: build ## Run the operator against the control plane of make cluster
+run: build ## Run the operator against the control plane of make cluster; tokens of the tenant default are in bin/tokens
 	@test -f "$(LOCAL_KUBECONFIG)" || { echo "There is no local control plane: run make cluster in another terminal first." >&2; exit 1; }
 	@$(WITH_ASSETS) "$$assets/kubectl" --kubeconfig "$(LOCAL_KUBECONFIG)" apply --server-side -k config/crd
-	KUBECONFIG="$(LOCAL_KUBECONFIG)" exec "$(BIN)/hookline" all --data-dir "$(BIN)/data" $(RUN_ARGS)
+	@umask 077 && mkdir -p "$(BIN)/tokens" && for right in publish admin; do \
+		test -f "$(BIN)/tokens/default.$$right" || \
+			od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$(BIN)/tokens/default.$$right"; \
+	done
+	exec "$(BIN)/hookline" all --kubeconfig "$(LOCAL_KUBECONFIG)" --leader-election-namespace default --log-format text \
+		--data-dir "$(BIN)/data" --tokens-dir "$(BIN)/tokens" --allow-private-targets 127.0.0.0/8 $(RUN_ARGS)
 
 ##@ Build and install
 
 .PHONY: build
 build: ## Build bin/hookline, a static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$(BIN)/hookline" .
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o "$(BIN)/hookline" .
 
 .PHONY: image
 image: ## Build the container image IMG with CONTAINER_TOOL (docker)
-	$(CONTAINER_TOOL) build --tag "$(IMG)" .
+	$(CONTAINER_TOOL) build --build-arg VERSION="$(VERSION)" --tag "$(IMG)" .
 
 .PHONY: build-installer
 build-installer: ## Render dist/install.yaml and dist/provider.yaml for the image IMG
