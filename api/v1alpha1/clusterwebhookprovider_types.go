@@ -35,7 +35,7 @@ type ClusterWebhookProviderSpec struct {
 
 // ClusterDispatcherProvider is Hookline's own dispatcher, shared by several namespaces.
 // +kubebuilder:validation:XValidation:rule="has(self.url) == has(self.tokenSecretRef)",message="spec.dispatcher.url and spec.dispatcher.tokenSecretRef: a dispatcher elsewhere needs both and the embedded one neither; set both, or remove both"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.dispatcher.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.dispatcher.url: cannot be changed, because subscriptions would be left behind; create another provider"
 // +kubebuilder:validation:XValidation:rule="self.tenant == oldSelf.tenant",message="spec.dispatcher.tenant: cannot be changed, because subscriptions would be left behind; create another provider"
 type ClusterDispatcherProvider struct {
 	// url of a dispatcher that runs elsewhere. It cannot be changed. Omitted: the dispatcher of this Hookline
@@ -59,8 +59,8 @@ type ClusterDispatcherProvider struct {
 // +kubebuilder:validation:XValidation:rule="has(self.clientCredentials) != has(self.tokenSecretRef)",message="spec.vonage.clientCredentials and spec.vonage.tokenSecretRef: set exactly one; remove the other"
 // +kubebuilder:validation:XValidation:rule="!has(self.url) || has(self.tokenSecretRef) || has(self.tokenURL)",message="spec.vonage.tokenURL: spec.vonage.url does not say where tokens are issued; set spec.vonage.tokenURL, or use spec.vonage.tokenSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.tokenURL) || has(self.clientCredentials)",message="spec.vonage.tokenURL: is used with spec.vonage.clientCredentials only; remove it"
-// +kubebuilder:validation:XValidation:rule="(has(self.region) ? self.region : '') == (has(oldSelf.region) ? oldSelf.region : '')",message="spec.vonage.region: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.vonage.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)",message="spec.vonage.region: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.vonage.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type ClusterVonageProvider struct {
 	VonageAccount `json:",inline"`
 
@@ -83,7 +83,7 @@ type ClusterClientCredentials struct {
 }
 
 // ClusterDixaProvider is an organization at Dixa.
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.dixa.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.dixa.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type ClusterDixaProvider struct {
 	// url of the API. It cannot be changed. Omitted: https://dev.dixa.io.
 	// +optional
@@ -96,8 +96,8 @@ type ClusterDixaProvider struct {
 
 // ClusterBirdProvider is a workspace at Bird.
 // +kubebuilder:validation:XValidation:rule="self.workspaceId == oldSelf.workspaceId",message="spec.bird.workspaceId: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.organizationId) ? self.organizationId : '') == (has(oldSelf.organizationId) ? oldSelf.organizationId : '')",message="spec.bird.organizationId: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.bird.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.organizationId) == has(oldSelf.organizationId) && (!has(self.organizationId) || self.organizationId == oldSelf.organizationId)",message="spec.bird.organizationId: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.bird.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type ClusterBirdProvider struct {
 	BirdAccount `json:",inline"`
 

@@ -4,16 +4,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 // The rules of the schema, repeated in Go for objects that no API server has checked. Expressions and messages are
 // those of the CEL rules beside the fields; a test sends the same objects through both and compares.
 var (
-	nameExpression        = regexp.MustCompile(`^[^ \p{C}]([^\p{C}]*[^ \p{C}])?$`)
+	nameExpression        = regexp.MustCompile(`^[^\p{Z}\p{C}]([^\p{C}]*[^\p{Z}\p{C}])?$`)
 	urlExpression         = regexp.MustCompile(`^https?://[^/?#:]`)
+	printableExpression   = regexp.MustCompile(`^[!-~]+$`)
+	hasPortExpression     = regexp.MustCompile(`^[a-z]+://[^/?#]*:[0-9]+([/?#]|$)`)
 	userInfoExpression    = regexp.MustCompile(`^[A-Za-z]+://[^/?#]*@`)
 	eventExpression       = regexp.MustCompile(`^[A-Za-z0-9_/:~+@#*-]+([.][A-Za-z0-9_/:~+@#*-]+)*$`)
 	remoteIDExpression    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -26,6 +29,8 @@ var (
 	labelExpression       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	secretKeyExpression   = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
 
+	portExpression = regexp.MustCompile(`^[a-z]+://[^/?#]*:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|` +
+		`65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])([/?#]|$)`)
 	reservedHeaderExpression = regexp.MustCompile(`^(?i)(authorization|connection|content-encoding|content-length|` +
 		`content-type|date|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade|vonage-signature|` +
 		`x-dixa-signature|(proxy|webhook|ce|hookline|messagebird)-.*)$`)
@@ -38,18 +43,18 @@ const (
 	maxSubscriptionID    = 128
 	maxPath              = 1024
 	maxPort              = 65535
-	maxHeaderName        = 128
-	maxHeaderValue       = 4096
-	maxAttemptsLimit     = 50
-	maxInFlightLimit     = 256
-	maxRateLimit         = 10000
+	maxHeaderName        = subscription.MaxHeaderNameLength
+	maxHeaderValue       = subscription.MaxHeaderValueLength
+	maxAttemptsLimit     = subscription.MaxMaxAttempts
+	maxInFlightLimit     = subscription.MaxMaxInFlight
+	maxRateLimit         = subscription.MaxRateLimit
 	maxFilters           = 10
 	maxConditionValues   = 50
 	maxFilterKey         = 128
 	maxFilterValue       = 256
 	maxFamily            = 64
-	minDeliveryTimeout   = time.Second
-	maxDeliveryTimeout   = time.Minute
+	minDeliveryTimeout   = subscription.MinTimeout
+	maxDeliveryTimeout   = subscription.MaxTimeout
 	messageDeliveryLimit = "spec.delivery.timeout: must be a duration from 1s to 60s; write it like 15s"
 )
 
@@ -93,6 +98,10 @@ func (s *WebhookSubscriptionSpec) validateTarget(path *field.Path) field.ErrorLi
 		rule{func(s string) bool { return !userInfoExpression.MatchString(s) },
 			"spec.url: must not hold a user name or password; remove what stands before the @ and use spec.authorization"},
 		rule{hasNoFragment, "spec.url: must not hold a fragment; remove the # and what follows it"},
+		matches(printableExpression, "spec.url: must not hold spaces or characters beyond ASCII; write them "+
+			"percent-encoded, like %20"),
+		rule{func(s string) bool { return !hasPortExpression.MatchString(s) || portExpression.MatchString(s) },
+			"spec.url: has a port that does not exist; use one from 1 to 65535"},
 	)...)
 
 	if ref := s.ServiceRef; ref != nil {

@@ -59,11 +59,6 @@ func (p *WebhookProvider) Validate() field.ErrorList {
 				"spec.dispatcher.tenant, or use a ClusterWebhookProvider"))
 	}
 
-	// The namespace is checked by the API server as part of the metadata; only a tenant that was written is ours to check.
-	if d := p.Spec.Dispatcher; d != nil && d.Tenant == "" {
-		resolved.Dispatcher.Tenant = "omitted"
-	}
-
 	return append(errs, resolved.validate(path, namespaceOf)...)
 }
 
@@ -81,7 +76,14 @@ func (p *WebhookProvider) ValidateUpdate(old *WebhookProvider) field.ErrorList {
 // Validate checks the resource by the rules of the schema and returns what it refuses, nil when it is valid. Beyond
 // the schema, which cannot see them, it checks that label selectors can be read.
 func (p *ClusterWebhookProvider) Validate() field.ErrorList {
-	return p.Spec.validate(field.NewPath("spec"), validateNamespace)
+	path := field.NewPath("spec")
+	errs := p.Spec.validate(path, validateNamespace)
+
+	if p.Spec.Dispatcher != nil && p.Spec.Dispatcher.Tenant == "" {
+		errs = append(errs, field.Required(path.Child("dispatcher", "tenant"), ""))
+	}
+
+	return errs
 }
 
 // ValidateUpdate checks what Validate checks, and that nothing was changed that cannot be.
@@ -201,7 +203,7 @@ func (d *ClusterDispatcherProvider) validate(path *field.Path, ns namespaceCheck
 	}
 
 	errs = append(errs, d.URL.validate(path.Child("url"))...)
-	errs = append(errs, text(path.Child("tenant"), string(d.Tenant), 1, maxLabel, matches(labelExpression,
+	errs = append(errs, optional(path.Child("tenant"), string(d.Tenant), 1, maxLabel, matches(labelExpression,
 		"spec.dispatcher.tenant: may hold lower-case letters, digits and dashes, and neither begins nor ends with a "+
 			"dash; write it like support"))...)
 

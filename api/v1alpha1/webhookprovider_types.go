@@ -30,8 +30,8 @@ type WebhookProviderSpec struct {
 
 // DispatcherProvider is Hookline's own dispatcher, as seen from one namespace.
 // +kubebuilder:validation:XValidation:rule="has(self.url) == has(self.tokenSecretRef)",message="spec.dispatcher.url and spec.dispatcher.tokenSecretRef: a dispatcher elsewhere needs both and the embedded one neither; set both, or remove both"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.dispatcher.url: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.tenant) ? self.tenant : '') == (has(oldSelf.tenant) ? oldSelf.tenant : '')",message="spec.dispatcher.tenant: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.dispatcher.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.tenant) == has(oldSelf.tenant) && (!has(self.tenant) || self.tenant == oldSelf.tenant)",message="spec.dispatcher.tenant: cannot be changed, because subscriptions would be left behind; create another provider"
 type DispatcherProvider struct {
 	// url of a dispatcher that runs elsewhere. It cannot be changed. Omitted: the dispatcher of this Hookline
 	// installation.
@@ -55,8 +55,8 @@ type DispatcherProvider struct {
 // +kubebuilder:validation:XValidation:rule="has(self.clientCredentials) != has(self.tokenSecretRef)",message="spec.vonage.clientCredentials and spec.vonage.tokenSecretRef: set exactly one; remove the other"
 // +kubebuilder:validation:XValidation:rule="!has(self.url) || has(self.tokenSecretRef) || has(self.tokenURL)",message="spec.vonage.tokenURL: spec.vonage.url does not say where tokens are issued; set spec.vonage.tokenURL, or use spec.vonage.tokenSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.tokenURL) || has(self.clientCredentials)",message="spec.vonage.tokenURL: is used with spec.vonage.clientCredentials only; remove it"
-// +kubebuilder:validation:XValidation:rule="(has(self.region) ? self.region : '') == (has(oldSelf.region) ? oldSelf.region : '')",message="spec.vonage.region: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.vonage.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)",message="spec.vonage.region: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.vonage.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type VonageProvider struct {
 	VonageAccount `json:",inline"`
 
@@ -95,7 +95,7 @@ type ClientCredentials struct {
 }
 
 // DixaProvider is an organization at Dixa, with credentials from this namespace.
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.dixa.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.dixa.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type DixaProvider struct {
 	// url of the API. It cannot be changed. Omitted: https://dev.dixa.io.
 	// +optional
@@ -108,8 +108,8 @@ type DixaProvider struct {
 
 // BirdProvider is a workspace at Bird, with credentials from this namespace.
 // +kubebuilder:validation:XValidation:rule="self.workspaceId == oldSelf.workspaceId",message="spec.bird.workspaceId: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.organizationId) ? self.organizationId : '') == (has(oldSelf.organizationId) ? oldSelf.organizationId : '')",message="spec.bird.organizationId: cannot be changed, because subscriptions would be left behind; create another provider"
-// +kubebuilder:validation:XValidation:rule="(has(self.url) ? self.url : '') == (has(oldSelf.url) ? oldSelf.url : '')",message="spec.bird.url: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.organizationId) == has(oldSelf.organizationId) && (!has(self.organizationId) || self.organizationId == oldSelf.organizationId)",message="spec.bird.organizationId: cannot be changed, because subscriptions would be left behind; create another provider"
+// +kubebuilder:validation:XValidation:rule="has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",message="spec.bird.url: cannot be changed, because subscriptions would be left behind; create another provider"
 type BirdProvider struct {
 	BirdAccount `json:",inline"`
 

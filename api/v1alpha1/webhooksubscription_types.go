@@ -3,24 +3,26 @@ package v1alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// Limits of a WebhookSubscription, enforced by the schema and again in Go.
+// Limits of a WebhookSubscription, enforced by the schema and again in Go. They are those of the port.
 const (
 	// MinNameLength is the least number of characters in spec.name.
-	MinNameLength = 3
+	MinNameLength = subscription.MinNameLength
 	// MaxNameLength is the largest number of characters in spec.name, and in a derived name.
-	MaxNameLength = 128
+	MaxNameLength = subscription.MaxNameLength
 	// MaxURLLength is the largest number of characters in a URL.
-	MaxURLLength = 2048
+	MaxURLLength = subscription.MaxURLLength
 	// MaxEvents is the largest number of events in spec.events.
-	MaxEvents = 100
+	MaxEvents = subscription.MaxEvents
 	// MaxEventLength is the largest number of characters in one event.
-	MaxEventLength = 256
+	MaxEventLength = subscription.MaxPatternLength
 	// MaxEventSegments is the largest number of dot-separated segments in one event.
-	MaxEventSegments = 32
+	MaxEventSegments = subscription.MaxPatternSegments
 	// MaxHeaders is the largest number of headers in spec.headers.
-	MaxHeaders = 32
+	MaxHeaders = subscription.MaxHeaders
 	// MaxDeliveryStatuses is the largest number of entries in status.deliveryStatuses.
 	MaxDeliveryStatuses = 50
 )
@@ -136,7 +138,7 @@ type WebhookSubscriptionSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\\\p{C}]([^\\\\p{C}]*[^ \\\\p{C}])?$')",message="spec.name: must not begin or end with a space nor hold control characters; remove them"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\p{Z}\\\\p{C}]([^\\\\p{C}]*[^\\\\p{Z}\\\\p{C}])?$')",message="spec.name: must not begin or end with a space nor hold control characters; remove them"
 	Name string `json:"name,omitempty"`
 
 	// url to which events are delivered: absolute, http or https, at most 2048 characters, without user
@@ -147,6 +149,8 @@ type WebhookSubscriptionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://[^/?#:]')",message="spec.url: must be an absolute URL that begins with http:// or https:// and names a host; write it like https://example.com/webhooks"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[A-Za-z]+://[^/?#]*@')",message="spec.url: must not hold a user name or password; remove what stands before the @ and use spec.authorization"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="spec.url: must not hold a fragment; remove the # and what follows it"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="spec.url: must not hold spaces or characters beyond ASCII; write them percent-encoded, like %20"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/?#]*:[0-9]+([/?#]|$)') || self.matches('^[a-z]+://[^/?#]*:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])([/?#]|$)')",message="spec.url: has a port that does not exist; use one from 1 to 65535"
 	URL string `json:"url,omitempty"`
 
 	// serviceRef names a Service of this namespace to which events are delivered, instead of a url. Only a
