@@ -25,6 +25,8 @@ const (
 	interruptGrace = 5 * time.Second
 	// logTail is how much of a failed build's output goes into the error.
 	logTail = 4 << 10
+	// scratchSuffix is what the names of build folders have after Dir's; the star stands for anything.
+	scratchSuffix = ".build-*"
 )
 
 // Builder builds programs from Go modules into a folder, each once. Any number of builders, in any
@@ -126,16 +128,25 @@ func (b *Builder) build(ctx context.Context, names []string) error {
 }
 
 // prepareScratch lays out a module for the go command to work in. It stands beside Dir, so that a
-// finished binary can be renamed into place, and has one name, so that what a killed run left is
-// replaced; the lock makes that safe.
+// finished binary can be renamed into place. Its name is new each time: when a run is killed, its go
+// command may live on for a while, and must not write where this one does.
 func (b *Builder) prepareScratch() (string, error) {
-	scratch := b.Dir + ".build"
+	pattern := filepath.Base(b.Dir) + scratchSuffix
 
-	if err := os.RemoveAll(scratch); err != nil {
-		return "", fmt.Errorf("clearing what an interrupted build left: %w", err)
+	// The lock is held, so whatever is there was left by a run that was killed.
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(b.Dir), pattern))
+	if err != nil {
+		return "", fmt.Errorf("looking for what an interrupted build left: %w", err)
 	}
 
-	if err := os.MkdirAll(scratch, 0o700); err != nil {
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", fmt.Errorf("clearing what an interrupted build left: %w", err)
+		}
+	}
+
+	scratch, err := os.MkdirTemp(filepath.Dir(b.Dir), pattern)
+	if err != nil {
 		return "", fmt.Errorf("making the build folder: %w", err)
 	}
 
