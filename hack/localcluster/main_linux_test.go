@@ -275,7 +275,10 @@ func TestForeignKubeconfigIsNotReplaced(t *testing.T) {
 	wantNoneRunning(t, dataDir)
 }
 
-func TestBrokenBinaryIsReportedWithItsOutput(t *testing.T) {
+// withOtherEtcd returns an assets folder in which etcd is a shell script.
+func withOtherEtcd(t *testing.T, script string) string {
+	t.Helper()
+
 	dir := t.TempDir()
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kubectl"} {
 		if err := os.Symlink(filepath.Join(assetsDir, name), filepath.Join(dir, name)); err != nil {
@@ -283,13 +286,16 @@ func TestBrokenBinaryIsReportedWithItsOutput(t *testing.T) {
 		}
 	}
 
-	script := "#!/bin/sh\necho no such thing as a data folder >&2\nexit 3\n"
-	if err := os.WriteFile(filepath.Join(dir, "etcd"), []byte(script), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "etcd"), []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 
+	return dir
+}
+
+func TestBrokenBinaryIsReportedWithItsOutput(t *testing.T) {
 	cmd := exec.Command(launcher, "up", "--data-dir", t.TempDir())
-	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+dir)
+	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+withOtherEtcd(t, "echo no such thing as a data folder >&2\nexit 3\n"))
 
 	out, err := cmd.CombinedOutput()
 	want := "etcd ended by itself (exit status 3); its last log lines:\nno such thing as a data folder"
@@ -297,4 +303,44 @@ func TestBrokenBinaryIsReportedWithItsOutput(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), want) {
 		t.Errorf("The error must contain %q, got: %v\n%s", want, err, out)
 	}
+}
+
+// TestTakenPortIsRetried has another program be faster to take a port, twice.
+func TestTakenPortIsRetried(t *testing.T) {
+	starts := filepath.Join(t.TempDir(), "starts")
+	script := "echo >> " + starts + "\n" +
+		"if [ $(wc -l < " + starts + ") -lt 3 ]; then echo listen tcp: bind: address already in use; exit 1; fi\n" +
+		"exec " + filepath.Join(assetsDir, "etcd") + ` "$@"` + "\n"
+
+	c := startUpFrom(t, withOtherEtcd(t, script), t.TempDir())
+
+	if got := c.mustKubectl("", "get", "--raw", "/readyz"); got != "ok" {
+		t.Errorf("The cluster must be ready, got %q", got)
+	}
+}
+
+func TestInterruptedStartLeavesNothing(t *testing.T) {
+	dataDir := t.TempDir()
+	cmd := exec.Command(launcher, "up", "--data-dir", dataDir)
+	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+assetsDir)
+
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	eventually(t, startLimit, "the API server to be started", func() bool {
+		return controlPlanePIDs(t, dataDir)["kube-apiserver"] != 0
+	})
+
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("It must exit with 1, got: %v", err)
+	}
+
+	wantNoneRunning(t, dataDir)
 }

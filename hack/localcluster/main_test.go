@@ -80,6 +80,13 @@ type cluster struct {
 func startUp(t *testing.T, dataDir string) *cluster {
 	t.Helper()
 
+	return startUpFrom(t, assetsDir, dataDir)
+}
+
+// startUpFrom does so with the binaries of another folder.
+func startUpFrom(t *testing.T, binaries, dataDir string) *cluster {
+	t.Helper()
+
 	files := t.TempDir()
 	c := &cluster{
 		t:          t,
@@ -91,7 +98,7 @@ func startUp(t *testing.T, dataDir string) *cluster {
 	ready := filepath.Join(files, "ready")
 
 	c.cmd = exec.Command(launcher, "up", "--kubeconfig", c.kubeconfig, "--data-dir", dataDir, "--ready-file", ready)
-	c.cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+assetsDir)
+	c.cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+binaries)
 	c.cmd.Stderr = c.stderr
 
 	if err := c.cmd.Start(); err != nil {
