@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 // MaxEventTypes is how many event types one tenant may use.
 const MaxEventTypes = 10_000
 
-// TypeSource tells the types a tenant's events have had so far; journal.View is one.
+// TypeSource tells the types a tenant's events have had so far; ledger.Ledger is one.
 type TypeSource interface {
-	EventTypes(ctx context.Context, tenant string) ([]journal.EventTypeRow, error)
+	EventTypes(ctx context.Context, tenant string) ([]subscription.EventType, error)
 }
 
 // typeBook counts each tenant's event types, from what the journal knows at the tenant's

@@ -1,0 +1,184 @@
+package native
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// maxQuoted bounds how much of a client's text an error repeats.
+const maxQuoted = 64
+
+// decode reads a request's body into a wire type: one JSON object whose members are known,
+// stand once and are not null. The error is a *subscription.InvalidError or a *statusError,
+// and never repeats a value.
+func decode(r request, into any) error {
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset := params["charset"]
+	if err != nil || mediaType != jsonMediaType && mediaType != MediaType || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return &statusError{
+			status: http.StatusUnsupportedMediaType, reason: reasonMediaType,
+			message: "send Content-Type " + jsonMediaType + " or " + MediaType,
+		}
+	}
+	// A connection without deadlines is none that could be slow. The deadline ends with the body:
+	// left standing, it would end the request itself.
+	if err := r.readBy(time.Now().Add(BodyTimeout)); err == nil {
+		defer func() { _ = r.readBy(time.Time{}) }()
+	}
+	body, err := io.ReadAll(r.Body)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &statusError{
+			status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge,
+			message: fmt.Sprintf("the body has more than %d bytes", MaxRequestBytes),
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &statusError{status: http.StatusRequestTimeout, reason: reasonUnavailable, message: "the body came too slowly"}
+	}
+	if err != nil {
+		return malformed("the body could not be read to its end")
+	}
+	if err := checkMembers(body); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+
+	return decodeError(decoder.Decode(into))
+}
+
+func malformed(format string, args ...any) error {
+	return &subscription.InvalidError{Message: fmt.Sprintf(format, args...)}
+}
+
+// checkMembers holds the body to be one JSON object, none of whose members stands twice or is null.
+func checkMembers(body []byte) error {
+	if !json.Valid(body) {
+		var value any
+
+		return malformed("the body is not JSON: %v", json.Unmarshal(body, &value))
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
+		return malformed("the body is not a JSON object")
+	}
+	seen := map[string]bool{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return malformed("the body is not JSON: %v", err)
+		}
+		name, _ := token.(string)
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return malformed("the body is not JSON: %v", err)
+		}
+		switch {
+		case seen[name]:
+			return &subscription.InvalidError{Field: clip(name), Message: "it stands twice: remove one"}
+		case string(value) == "null":
+			return &subscription.InvalidError{Field: clip(name), Message: "it is null: leave it out, or give it a value"}
+		}
+		seen[name] = true
+	}
+
+	return nil
+}
+
+// decodeError names the field at fault, without its value.
+func decodeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		// Value goes on with the literal where it is a number.
+		got, _, _ := strings.Cut(mistyped.Value, " ")
+
+		return &subscription.InvalidError{
+			Field: mistyped.Field, Message: fmt.Sprintf("a JSON %s cannot stand here: it takes %s", got, kindOf(mistyped)),
+		}
+	}
+	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		name, unquoteErr := strconv.Unquote(quoted)
+		if unquoteErr != nil {
+			name = strings.Trim(quoted, `"`)
+		}
+
+		return &subscription.InvalidError{Field: clip(name), Message: "the API has no such field: remove it or mend its name"}
+	}
+
+	return malformed("the body could not be read as what it should be")
+}
+
+// kindOf names in JSON's terms what a field takes.
+func kindOf(mistyped *json.UnmarshalTypeError) string {
+	switch kind := mistyped.Type.Kind().String(); {
+	case kind == "string":
+		return "a string"
+	case kind == "bool":
+		return "true or false"
+	case kind == "slice":
+		return "an array"
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
+		return "a whole number of " + strings.TrimLeft(kind, "uint") + " bits"
+	default:
+		return "an object"
+	}
+}
+
+// query checks a request's query parameters: known ones alone, each once.
+func query(r request, known ...string) (map[string]string, error) {
+	values := map[string]string{}
+	parsed, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, malformed("the query cannot be read: %v", err)
+	}
+	for name, given := range parsed {
+		switch {
+		case !slices.Contains(known, name):
+			return nil, &subscription.InvalidError{Field: clip(name), Message: "the path has no such query parameter: remove it"}
+		case len(given) > 1:
+			return nil, &subscription.InvalidError{Field: name, Message: "the query parameter stands twice: remove one"}
+		}
+		values[name] = given[0]
+	}
+
+	return values, nil
+}
+
+// pageLimit reads the parameter limit of a page.
+func pageLimit(text string) (int, error) {
+	if text == "" {
+		return DefaultPageLimit, nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 || limit > MaxPageLimit {
+		return 0, &subscription.InvalidError{
+			Field: paramLimit, Message: fmt.Sprintf("it is not a number within 1 to %d", MaxPageLimit),
+		}
+	}
+
+	return limit, nil
+}
+
+// clip shortens a name for an error and leaves it valid UTF-8.
+func clip(text string) string {
+	if len(text) > maxQuoted {
+		text = text[:maxQuoted] + "…"
+	}
+
+	return strings.ToValidUTF8(text, "�")
+}
