@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,11 +99,15 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 
 const optedOutPasses = "the capabilities opt out of this case, and it passes: let them say that the provider can do it"
 
-// Failures runs the suite and returns what failed, by the case's name. It is for testing
-// the suite itself, and for trying an implementation that is known to fall short.
-func Failures(open func() Subject) map[string][]string {
+// Failures runs the suite, or the cases named, and returns what failed, by the case's
+// name. It is for testing the suite itself, and for trying an implementation that is known
+// to fall short.
+func Failures(open func() Subject, only ...string) map[string][]string {
 	out := make(map[string][]string)
 	for _, c := range suite() {
+		if len(only) > 0 && !slices.Contains(only, c.name) {
+			continue
+		}
 		subject := open()
 		if !c.possible(subject) {
 			continue
