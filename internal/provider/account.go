@@ -29,15 +29,17 @@ type Observer func(api, operation, result string, took time.Duration)
 // limit, and what the provider refused to all held for all: after a 401 or 403 every call answers so
 // without a request until Probe succeeds, after a 429 until its time has passed.
 type Account struct {
-	clock   clockwork.Clock
-	observe Observer
-	lister  *lister
+	clock      clockwork.Clock
+	observe    Observer
+	lister     *lister
+	probeEvery time.Duration
 
 	mu       sync.Mutex
 	api      subscription.API
 	cfg      Config
 	limiter  *rate.Limiter
 	refused  *subscription.AuthError
+	probeAt  time.Time
 	resumeAt time.Time
 	cursor   string
 	changed  map[string]struct{}
@@ -45,10 +47,10 @@ type Account struct {
 
 var _ subscription.API = (*Account)(nil)
 
-func newAccount(api subscription.API, cfg Config, clock clockwork.Clock, observe Observer) *Account {
-	a := &Account{clock: clock, observe: observe, changed: map[string]struct{}{}}
+func newAccount(api subscription.API, cfg Config, o PoolOptions) *Account {
+	a := &Account{clock: o.Clock, observe: o.Observer, probeEvery: o.ProbeInterval, changed: map[string]struct{}{}}
 	a.lister = &lister{
-		clock: clock, list: a.list, delay: api.Capabilities().VisibilityDelay, writes: map[string]write{},
+		clock: o.Clock, list: a.list, delay: api.Capabilities().VisibilityDelay, writes: map[string]write{},
 	}
 	a.configure(api, cfg)
 
@@ -74,12 +76,17 @@ func (a *Account) Config() Config {
 	return a.cfg
 }
 
-// Refused is the last 401 or 403 that is still held; nil where there is none.
-func (a *Account) Refused() *subscription.AuthError {
+// Refused is the last 401 or 403 that is still held, nil where there is none, and how long it is until it is to be
+// tried again by Probe.
+func (a *Account) Refused() (held *subscription.AuthError, again time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	return a.refused
+	if a.refused == nil {
+		return nil, 0
+	}
+
+	return a.refused, max(a.probeAt.Sub(a.clock.Now()), 0)
 }
 
 // Capabilities implements subscription.API.
@@ -127,8 +134,8 @@ func (a *Account) Probe(ctx context.Context) error {
 	defer a.mu.Unlock()
 
 	// An answer of another kind says nothing of the credentials: the refusal stands.
-	if err != nil && a.refused == nil {
-		a.refused = held
+	if err != nil && a.refused == nil && held != nil {
+		a.refused, a.probeAt = held, a.clock.Now().Add(a.probeEvery)
 	}
 
 	return err
@@ -358,7 +365,7 @@ func (a *Account) hold(err error) {
 
 	switch {
 	case errors.As(err, &refused):
-		a.refused = refused
+		a.refused, a.probeAt = refused, a.clock.Now().Add(a.probeEvery)
 	case errors.As(err, &limited):
 		after := limited.After
 		if after <= 0 {
@@ -399,4 +406,15 @@ func Result(err error) string {
 	default:
 		return "error"
 	}
+}
+
+// ListDue is how long it is until the latest list is older than the provider's interval; the whole interval
+// where there is no list yet.
+func (a *Account) ListDue() time.Duration {
+	interval := a.Config().Interval
+	if began, found := a.lister.began(); found {
+		return interval - a.clock.Since(began)
+	}
+
+	return interval
 }

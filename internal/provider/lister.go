@@ -162,7 +162,11 @@ func (l *lister) written(id string) (sub *subscription.Subscription, found bool)
 		return nil, false
 	}
 
-	return w.sub, true
+	if w.sub == nil {
+		return nil, true
+	}
+
+	return new(w.sub.Clone()), true
 }
 
 // view is the latest list with our writes laid over it. The caller holds mu.
@@ -219,4 +223,16 @@ func (v View) Select(test func(subscription.Subscription) bool) []subscription.S
 	}
 
 	return out
+}
+
+// began is when the latest list began; found is false where there was none.
+func (l *lister) began() (at time.Time, found bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	if l.latest == nil {
+		return time.Time{}, false
+	}
+
+	return l.latest.began, true
 }

@@ -37,39 +37,53 @@ func (f *Factory) New(cfg Config) (subscription.API, error) {
 	}
 }
 
+// PoolOptions are what a pool can be told. The zero value of each field means its default.
+type PoolOptions struct {
+	// Clock tells the time. Omitted: the system's.
+	Clock clockwork.Clock
+	// Observer is told of every call. Omitted: nobody is.
+	Observer Observer
+	// Interval is the one of providers whose spec has none. Omitted: v1alpha1.DefaultInterval.
+	Interval time.Duration
+	// ProbeInterval is how long refused credentials rest before they are tried again. Omitted: Interval.
+	ProbeInterval time.Duration
+}
+
 // Pool keeps the accounts of all providers, each with the last credentials that were read for it.
 type Pool struct {
-	factory  Factory
-	secrets  Secrets
-	clock    clockwork.Clock
-	observe  Observer
-	interval time.Duration
+	factory Factory
+	secrets Secrets
+	options PoolOptions
 
 	mu       sync.Mutex
 	accounts map[types.UID]*Account
 }
 
-// NewPool is an empty pool. interval is the one of providers whose spec has none; 0 means
-// v1alpha1.DefaultInterval. A nil clock is the real one, a nil observer sees nothing.
-func NewPool(factory Factory, secrets Secrets, clock clockwork.Clock, observe Observer, interval time.Duration) *Pool {
-	if clock == nil {
-		clock = clockwork.NewRealClock()
+// NewPool is an empty pool.
+func NewPool(factory Factory, secrets Secrets, options PoolOptions) *Pool {
+	if options.Clock == nil {
+		options.Clock = clockwork.NewRealClock()
 	}
 
-	if observe == nil {
-		observe = func(string, string, string, time.Duration) {}
+	if options.Observer == nil {
+		options.Observer = func(string, string, string, time.Duration) {}
 	}
 
-	return &Pool{
-		factory: factory, secrets: secrets, clock: clock, observe: observe, interval: interval,
-		accounts: map[types.UID]*Account{},
+	if options.Interval <= 0 {
+		options.Interval = v1alpha1.DefaultInterval
 	}
+
+	if options.ProbeInterval <= 0 {
+		options.ProbeInterval = options.Interval
+	}
+
+	return &Pool{factory: factory, secrets: secrets, options: options, accounts: map[types.UID]*Account{}}
 }
 
 // Open reads the provider's spec and credentials and is its account, made anew only where they changed. The
 // errors are those of Configure and Factory.New; after one, Last still has what worked before.
 func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, error) {
-	cfg, err := Configure(ctx, resource, p.secrets, p.interval)
+	cfg, err := Configure(ctx, resource, p.secrets, p.options.Interval)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +102,7 @@ func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, 
 	}
 
 	if account == nil {
-		account = newAccount(api, cfg, p.clock, p.observe)
+		account = newAccount(api, cfg, p.options)
 		p.accounts[cfg.UID] = account
 	} else {
 		account.configure(api, cfg)

@@ -1,0 +1,155 @@
+package controllers
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// hundred parts HTTP status codes into classes.
+const hundred = 100
+
+// mergeDeliveries is what a status should tell of deliveries: latest where the result of one turned, where an
+// event came or went, or where what is shown is older than refresh; otherwise shown as it is. due is when to look
+// again at what is shown for now; 0 where it is the latest.
+func mergeDeliveries(
+	shown []v1alpha1.DeliveryStatus, latest []subscription.DeliveryStatus, now time.Time, refresh time.Duration,
+) (merged []v1alpha1.DeliveryStatus, due time.Duration) {
+	next := deliveriesOf(latest)
+
+	turned := !slices.EqualFunc(shown, next, func(a, b v1alpha1.DeliveryStatus) bool {
+		return a.Event == b.Event && a.Success == b.Success && a.ResponseCode/hundred == b.ResponseCode/hundred
+	})
+	if turned {
+		return next, 0
+	}
+
+	for i := range next {
+		if sameDelivery(shown[i], next[i]) {
+			continue
+		}
+
+		left := refresh
+		if at := shown[i].DeliveryTimestamp; at != nil {
+			left = at.Add(refresh).Sub(now)
+		}
+
+		if left <= 0 {
+			return next, 0
+		}
+
+		if due == 0 || left < due {
+			due = left
+		}
+	}
+
+	return shown, due
+}
+
+func sameDelivery(a, b v1alpha1.DeliveryStatus) bool {
+	return a.DeliveryTimestamp.Equal(b.DeliveryTimestamp) && a.ResponseCode == b.ResponseCode && a.ResponseText == b.ResponseText
+}
+
+// deliveriesOf are statuses in the order of the API: failing ones first, then by event, and not too many.
+func deliveriesOf(latest []subscription.DeliveryStatus) []v1alpha1.DeliveryStatus {
+	var out []v1alpha1.DeliveryStatus
+
+	for _, status := range latest {
+		made := v1alpha1.DeliveryStatus{
+			Event: status.Event, Success: status.Success, ResponseCode: int32(status.ResponseCode), ResponseText: scrub(status.ResponseText),
+		}
+		if !status.Timestamp.IsZero() {
+			// The API server keeps whole seconds.
+			made.DeliveryTimestamp = &metav1.Time{Time: status.Timestamp.Truncate(time.Second)}
+		}
+
+		out = append(out, made)
+	}
+
+	slices.SortFunc(out, func(a, b v1alpha1.DeliveryStatus) int {
+		if a.Success != b.Success {
+			if b.Success {
+				return -1
+			}
+
+			return 1
+		}
+
+		return cmp.Compare(a.Event, b.Event)
+	})
+
+	return out[:min(len(out), v1alpha1.MaxDeliveryStatuses)]
+}
+
+// delivering is the condition of that type.
+type delivering struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+}
+
+// deliveringOf judges how deliveries fare.
+func deliveringOf(enabled bool, state subscription.State, reported bool, statuses []v1alpha1.DeliveryStatus) delivering {
+	failing := 0
+
+	for _, status := range statuses {
+		if !status.Success {
+			failing++
+		}
+	}
+
+	switch {
+	case state.IsSuspended():
+		return delivering{metav1.ConditionFalse, v1alpha1.ReasonSuspended, suspension(state)}
+	case !enabled:
+		return delivering{metav1.ConditionFalse, v1alpha1.ReasonDisabled, "spec.enabled is false: events are not delivered"}
+	case !reported:
+		return delivering{metav1.ConditionUnknown, v1alpha1.ReasonNotReported, "The provider does not tell how deliveries go"}
+	case len(statuses) == 0:
+		return delivering{metav1.ConditionUnknown, v1alpha1.ReasonNoRecentDelivery, "The provider knows of no delivery yet"}
+	case failing > 0:
+		return delivering{
+			metav1.ConditionFalse, v1alpha1.ReasonFailing,
+			fmt.Sprintf("The latest delivery failed for %d of %d event types, see status.deliveryStatuses", failing, len(statuses)),
+		}
+	default:
+		return delivering{metav1.ConditionTrue, v1alpha1.ReasonDelivered, "The latest delivery of every event type succeeded"}
+	}
+}
+
+func suspension(state subscription.State) string {
+	message := "The provider stopped delivering by itself"
+	if state.Reason != "" {
+		message += " (" + state.Reason + ")"
+	}
+
+	if state.Message != "" {
+		message += ": " + scrub(state.Message)
+	}
+
+	return message + ". Mend the endpoint, then set the annotation " + v1alpha1.AnnotationResumeRequested + " or change the spec"
+}
+
+// jitterParts is how much of an interval jitter may take: a tenth.
+const jitterParts = 10
+
+// jitter is a time from 0 to a tenth of the interval, always the same for one UID.
+func jitter(uid types.UID, interval time.Duration) time.Duration {
+	window := uint64(interval / jitterParts)
+	if window == 0 {
+		return 0
+	}
+
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(uid))
+
+	return time.Duration(hash.Sum64() % window)
+}

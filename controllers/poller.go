@@ -1,0 +1,168 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
+)
+
+// signals carry what one part of the controllers has to tell another, besides what the cluster tells.
+type signals struct {
+	// changed: delivery statuses of a WebhookSubscription changed.
+	changed chan event.GenericEvent
+	// refusals, by kind: a provider refused its credentials.
+	refusals map[v1alpha1.ProviderKind]chan event.GenericEvent
+}
+
+func newSignals() *signals {
+	return &signals{
+		changed: make(chan event.GenericEvent),
+		refusals: map[v1alpha1.ProviderKind]chan event.GenericEvent{
+			v1alpha1.ProviderKindNamespaced: make(chan event.GenericEvent),
+			v1alpha1.ProviderKindCluster:    make(chan event.GenericEvent),
+		},
+	}
+}
+
+// refuse asks for a look at a provider that refused its credentials.
+func (s *signals) refuse(ctx context.Context, p v1alpha1.Provider) {
+	obj, same := p.DeepCopyObject().(client.Object)
+	if !same {
+		return
+	}
+
+	select {
+	case s.refusals[p.ProviderKind()] <- event.GenericEvent{Object: obj}:
+	case <-ctx.Done():
+	}
+}
+
+// poller asks each provider, one after the other at each interval, whose delivery statuses changed.
+type poller struct {
+	client   client.Client
+	pool     *provider.Pool
+	clock    clockwork.Clock
+	interval time.Duration
+	changed  chan<- event.GenericEvent
+
+	mu sync.Mutex
+	// unclaimed are changed subscriptions, by remoteKey, that no resource had recorded when they were looked for:
+	// its create may have ended that moment. They are looked for once more.
+	unclaimed map[string]struct{}
+}
+
+var (
+	_ manager.Runnable               = (*poller)(nil)
+	_ manager.LeaderElectionRunnable = (*poller)(nil)
+)
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: who does not reconcile need not know.
+func (p *poller) NeedLeaderElection() bool { return true }
+
+// Start implements manager.Runnable.
+func (p *poller) Start(ctx context.Context) error {
+	ticker := p.clock.NewTicker(p.interval)
+	defer ticker.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.Chan():
+			p.round(ctx)
+		}
+	}
+}
+
+// round polls all providers at once, so that a slow one holds up no other, and waits for the last.
+func (p *poller) round(ctx context.Context) {
+	var all sync.WaitGroup
+
+	for _, account := range p.pool.All() {
+		if account.Capabilities().Statuses {
+			all.Go(func() { p.poll(ctx, account) })
+		}
+	}
+
+	all.Wait()
+}
+
+func (p *poller) poll(ctx context.Context, account *provider.Account) {
+	log := ctrl.LoggerFrom(ctx).WithName("poller")
+
+	ids, err := account.PollChanges(ctx)
+	if err != nil {
+		// The provider's own controller tells of what is wrong with it.
+		log.V(1).Info("Could not ask for changed delivery statuses", "provider", account.Config().Name, "error", scrub(err.Error()))
+
+		return
+	}
+
+	for _, id := range append(ids, p.takeUnclaimed(account)...) {
+		if err := p.tell(ctx, account, id); err != nil {
+			log.Error(err, "Could not look for the resource of a subscription", "subscription", id)
+		}
+	}
+}
+
+// tell has the resources that a subscription stands for reconciled.
+func (p *poller) tell(ctx context.Context, account *provider.Account, id string) error {
+	key := remoteKey(account.Config().UID, id)
+
+	var holders v1alpha1.WebhookSubscriptionList
+	if err := p.client.List(ctx, &holders, client.MatchingFields{indexRemote: key}); err != nil {
+		return fmt.Errorf("listing WebhookSubscriptions: %w", err)
+	}
+
+	p.note(key, len(holders.Items) == 0)
+
+	for i := range holders.Items {
+		select {
+		case p.changed <- event.GenericEvent{Object: &holders.Items[i]}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+
+	return nil
+}
+
+// note remembers what nobody claimed, for one more round: what is noted twice is a stranger's.
+func (p *poller) note(key string, nobody bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	_, known := p.unclaimed[key]
+	if nobody && !known {
+		p.unclaimed[key] = struct{}{}
+	} else {
+		delete(p.unclaimed, key)
+	}
+}
+
+// takeUnclaimed are the subscriptions of one account to look for once more.
+func (p *poller) takeUnclaimed(account *provider.Account) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	var ids []string
+
+	for key := range p.unclaimed {
+		if id, mine := strings.CutPrefix(key, remoteKey(account.Config().UID, "")); mine {
+			ids = append(ids, id)
+		}
+	}
+
+	return ids
+}

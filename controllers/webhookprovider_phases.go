@@ -1,0 +1,168 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// open reads the credentials and makes the account that all subscriptions of the provider share.
+func (s *providerScope) open(ctx context.Context) error {
+	status := s.obj.ProviderStatus()
+	status.Type = s.obj.Type()
+
+	account, err := s.pool.Open(ctx, s.obj)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the field and becomes the condition's message.
+	}
+
+	s.account = account
+	status.Account = account.Config().AccountStatus()
+	status.Capabilities = capabilityNames(account.Capabilities())
+
+	return nil
+}
+
+// probe asks the provider for a list, to see whether the credentials work. The list serves the subscriptions too,
+// so a young one that they asked for is as good. Refused credentials are tried again at the slow pace.
+func (s *providerScope) probe(ctx context.Context) error {
+	asked := requested(s.obj, v1alpha1.AnnotationReconcileRequested, s.obj.ProviderStatus().LastHandledReconcileAt)
+
+	if refused, again := s.account.Refused(); refused != nil && again > 0 && !asked {
+		return s.refused(refused)
+	}
+
+	var err error
+
+	if refused, _ := s.account.Refused(); refused != nil || asked {
+		err = s.account.Probe(ctx)
+	} else {
+		_, err = s.account.ListCurrent(ctx)
+	}
+
+	var (
+		refused *subscription.AuthError
+		limited *subscription.RateLimitedError
+	)
+
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return s.refused(refused)
+	case errors.As(err, &limited):
+		return rateLimited(limited.After).quietly()
+	default:
+		out := transient(err)
+		out.reason = v1alpha1.ReasonUnreachable
+
+		return out
+	}
+}
+
+// refused stalls the provider, whose credentials a human must mend, and tries them again at the slow pace.
+func (s *providerScope) refused(err *subscription.AuthError) error {
+	out := terminal(v1alpha1.ReasonCredentialsRejected, "The provider did not accept the request: %s", scrub(err.Error()))
+	_, out.after = s.account.Refused()
+
+	return out.because(err)
+}
+
+// capabilityNames are what an implementation has, sorted.
+func capabilityNames(caps subscription.Capabilities) []string {
+	var out []string
+
+	for field, has := range caps.Fields {
+		if has {
+			out = append(out, string(field))
+		}
+	}
+
+	for name, has := range map[string]bool{
+		"namesUnique": caps.NamesUnique, "wildcards": caps.Wildcards, "resume": caps.Resumable,
+		"deliveryStatuses": caps.Statuses, "deliveryLogs": caps.Logs, "catalogue": caps.Catalogue,
+	} {
+		if has {
+			out = append(out, name)
+		}
+	}
+
+	slices.Sort(out)
+
+	return slices.Compact(out)
+}
+
+// release lets a provider go that nothing uses any more.
+func (s *providerScope) release(ctx context.Context) error {
+	users, err := s.users(ctx)
+	if err != nil {
+		return err
+	}
+
+	if len(users) > 0 {
+		return waiting(0, v1alpha1.ReasonInUse,
+			"Waiting for %d WebhookSubscriptions that use this provider, such as %s: delete them, or point spec.providerRef elsewhere",
+			len(users), users[0])
+	}
+
+	s.released = true
+
+	s.pool.Forget(s.obj.GetUID())
+
+	if !controllerutil.ContainsFinalizer(s.obj, v1alpha1.FinalizerProviderInUse) {
+		return nil
+	}
+
+	controllerutil.RemoveFinalizer(s.obj, v1alpha1.FinalizerProviderInUse)
+
+	if err := s.client.Patch(ctx, s.obj, client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("releasing the provider: %w", client.IgnoreNotFound(err))
+	}
+
+	return nil
+}
+
+// users are the subscriptions, as "namespace/name" and sorted, that have something at the provider or may have.
+func (s *providerScope) users(ctx context.Context) ([]string, error) {
+	key := providerKey(s.obj.ProviderKind(), s.obj.GetNamespace(), s.obj.GetName())
+
+	in := []client.ListOption{client.MatchingFields{indexProvider: key}}
+	if s.obj.GetNamespace() != "" {
+		in = append(in, client.InNamespace(s.obj.GetNamespace()))
+	}
+
+	var list v1alpha1.WebhookSubscriptionList
+	if err := s.client.List(ctx, &list, in...); err != nil {
+		return nil, fmt.Errorf("listing the subscriptions that use the provider: %w", err)
+	}
+
+	var users []string
+
+	for i := range list.Items {
+		if uses(&list.Items[i], s.obj.GetUID()) {
+			users = append(users, client.ObjectKeyFromObject(&list.Items[i]).String())
+		}
+	}
+
+	slices.Sort(users)
+
+	return users, nil
+}
+
+// uses tells whether a subscription needs a provider's credentials: it has something there, or has announced to
+// create something and not recorded where.
+func uses(sub *v1alpha1.WebhookSubscription, uid types.UID) bool {
+	if !controllerutil.ContainsFinalizer(sub, v1alpha1.FinalizerSubscription) {
+		return false
+	}
+
+	return sub.Status.Provider == nil || sub.Status.Provider.UID == uid
+}

@@ -1,0 +1,235 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// How soon, at first and at last, a deletion is tried again that something at the provider blocks.
+const (
+	deletionRetryMin = time.Second
+	deletionRetryMax = time.Minute
+)
+
+// resolveForDeletion finds what is to be let go of, and the account to do it with.
+func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
+	s.farewell = farewell{Policy: s.sub.DeletionPolicyOrDefault(), ID: s.sub.Status.SubscriptionID}
+	if s.sub.Spec.ManagementPolicyOrDefault() == v1alpha1.ManagementPolicyObserveOnly {
+		s.farewell.Policy = v1alpha1.DeletionPolicyOrphan
+	}
+
+	_, s.farewell.Pending = markOf(s.sub)
+
+	nothing := s.farewell.ID == "" && !s.farewell.Pending
+	if nothing || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
+		return nil
+	}
+
+	account, err := s.accountForDeletion(ctx)
+	if err != nil {
+		return s.blocked(err)
+	}
+
+	s.account, s.caps, s.began = account, account.Capabilities(), account.Mark()
+
+	if s.farewell.ID == "" {
+		return s.findPending(ctx)
+	}
+
+	if s.provider != nil {
+		s.farewell.HeldBy, err = s.heldBy(ctx, s.farewell.ID, false)
+	}
+
+	return err
+}
+
+// accountForDeletion is the provider's account, by its last good credentials where it has none by now.
+func (s *subscriptionScope) accountForDeletion(ctx context.Context) (*provider.Account, error) {
+	pinned := s.sub.Status.Provider
+	if pinned == nil {
+		found, err := s.findProvider(ctx)
+		if err != nil {
+			return nil, err
+		}
+
+		s.provider = found
+
+		return s.openOrLast(ctx, found)
+	}
+
+	found, err := s.getProvider(ctx, pinned.Kind, pinned.Name)
+	if err == nil {
+		s.provider = found
+
+		return s.openOrLast(ctx, found)
+	}
+
+	if account, known := s.pool.Last(pinned.UID); known {
+		return account, nil
+	}
+
+	return nil, err
+}
+
+func (s *subscriptionScope) openOrLast(ctx context.Context, p v1alpha1.Provider) (*provider.Account, error) {
+	account, err := s.open(ctx, p)
+	if err == nil {
+		return account, nil
+	}
+
+	if last, known := s.pool.Last(p.GetUID()); known {
+		return last, nil
+	}
+
+	return nil, err
+}
+
+// findPending looks for the subscription of a create whose answer was lost.
+func (s *subscriptionScope) findPending(ctx context.Context) error {
+	if err := s.awaitVisibility(); err != nil {
+		return err
+	}
+
+	view, err := s.account.ListAfter(ctx, s.began)
+	if err != nil {
+		return s.blocked(fmt.Errorf("listing the provider's subscriptions: %w", err))
+	}
+
+	mark, _ := markOf(s.sub)
+	s.farewell.Matches, err = s.matches(ctx, view.Select(func(sub subscription.Subscription) bool {
+		return s.provider != nil && s.hashOf(sub.Name, sub.URL, sub.Events) == mark.Hash
+	}))
+
+	return err
+}
+
+// partWithRemote deletes the remote subscription, or leaves it behind.
+func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
+	for _, step := range planDeletion(s.farewell) {
+		switch step.Verb {
+		case verbDelete:
+			err := s.account.Delete(ctx, step.ID)
+			if err != nil && !errors.Is(err, subscription.ErrNotFound) {
+				if err := s.blocked(fmt.Errorf("deleting subscription %s: %w", step.ID, err)); err != nil {
+					return err
+				}
+
+				continue
+			}
+
+			s.event(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete", "Deleted subscription "+step.ID)
+			s.log.Info("Deleted the subscription", "subscription", step.ID)
+		case verbOrphan:
+			s.event(corev1.EventTypeNormal, v1alpha1.EventOrphaned, "Orphan", "Left subscription "+step.ID+" at the provider")
+		default:
+			if err := s.blocked(terminal(step.Reason, "%s", step.Message)); err != nil {
+				return err
+			}
+		}
+	}
+
+	return nil
+}
+
+// release lets the resource go: nothing of it is left to do.
+func (s *subscriptionScope) release(ctx context.Context) error {
+	if s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
+		if err := s.disownSigningSecret(ctx); err != nil {
+			return err
+		}
+	}
+
+	err := s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) {
+		controllerutil.RemoveFinalizer(sub, v1alpha1.FinalizerSubscription)
+	})
+	if err != nil {
+		return err
+	}
+
+	s.fresh.forget(s.sub.UID)
+	s.flow.released = true
+
+	return nil
+}
+
+// blocked says why a deletion cannot go on and what would let it; once the grace period is over it gives up
+// on the remote subscription instead, and answers nil.
+func (s *subscriptionScope) blocked(err error) error {
+	if s.graceOver(s.sub.DeletionTimestamp.Time) {
+		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Orphan",
+			"Left subscription "+s.farewell.ID+" behind: it could not be deleted within the grace period")
+		// Nothing more is asked of the provider.
+		s.farewell = farewell{Policy: v1alpha1.DeletionPolicyOrphan}
+
+		return nil
+	}
+
+	out := outcomeOf(err)
+	if out.kind == outcomeConflict {
+		return out
+	}
+
+	after := out.after
+	if after == 0 {
+		// The longer it has been tried, the less often.
+		tried := s.clock.Since(s.sub.DeletionTimestamp.Time)
+		after = min(max(tried/2, deletionRetryMin), deletionRetryMax)
+	}
+
+	return &outcome{
+		kind: outcomeWaiting, reason: v1alpha1.ReasonDeletionBlocked, after: s.withinGrace(after), cause: err,
+		message: fmt.Sprintf("The subscription cannot be deleted at the provider: %s. Mend that, or set spec.deletionPolicy to Orphan to leave it behind",
+			out.message),
+	}
+}
+
+// graceOver tells whether a deletion that was asked for then has had its time.
+func (s *subscriptionScope) graceOver(since time.Time) bool {
+	return s.options.DeletionGrace > 0 && s.clock.Since(since) >= s.options.DeletionGrace
+}
+
+// withinGrace shortens a wait that would outlast the grace period.
+func (s *subscriptionScope) withinGrace(after time.Duration) time.Duration {
+	if s.options.DeletionGrace <= 0 {
+		return after
+	}
+
+	left := s.options.DeletionGrace - s.clock.Since(s.sub.DeletionTimestamp.Time)
+
+	return min(after, max(left, conflictDelay))
+}
+
+// deleteAt deletes a subscription at the provider that a resource has left, unless it was taken over and is to
+// be left behind.
+func (s *subscriptionScope) deleteAt(ctx context.Context, old *v1alpha1.ResolvedProvider, id string) error {
+	if old == nil || s.before.DeletionPolicyOrDefault() == v1alpha1.DeletionPolicyOrphan {
+		return nil
+	}
+
+	account, known := s.pool.Last(old.UID)
+	if !known {
+		found, err := s.getProvider(ctx, old.Kind, old.Name)
+		if err != nil {
+			return err
+		}
+
+		if account, err = s.open(ctx, found); err != nil {
+			return err
+		}
+	}
+
+	if err := account.Delete(ctx, id); err != nil && !errors.Is(err, subscription.ErrNotFound) {
+		return fmt.Errorf("deleting subscription %s: %w", id, err)
+	}
+
+	return nil
+}
