@@ -49,6 +49,7 @@ func (j *Journal) commit(requests []*request) {
 		return
 	}
 	began := time.Now()
+	j.space.refresh()
 	g := &group{
 		j: j, batch: j.db.NewBatchWithSize(groupSize(requests)), now: j.options.Clock.Now(),
 		seen: map[identity]sighting{}, failed: map[*request]error{},
@@ -117,7 +118,6 @@ func (g *group) add(r *request) error {
 func (g *group) append(r *request) error {
 	receipts := make([]journal.Receipt, len(r.events))
 	fresh := make(map[identity]int, len(r.events))
-	var bytes int64
 	for i := range r.events {
 		seen, found, err := g.lookup(r.events[i].identity)
 		if err != nil {
@@ -127,10 +127,9 @@ func (g *group) append(r *request) error {
 			receipts[i] = journal.Receipt{Seq: seen.seq, Duplicate: true}
 		} else if _, again := fresh[r.events[i].identity]; !again {
 			fresh[r.events[i].identity] = i
-			bytes += int64(len(r.events[i].record))
 		}
 	}
-	if len(fresh) > 0 && !g.j.space.admit(bytes) {
+	if len(fresh) > 0 && g.j.space.full.Load() {
 		g.j.metrics.refused.Add(float64(len(fresh)))
 
 		return journal.ErrFull

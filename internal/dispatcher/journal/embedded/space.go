@@ -7,15 +7,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-)
-
-// How often free space is measured: when this much was written since, or this long ago.
-const (
-	spaceCheckBytes    = 16 << 20
-	spaceCheckInterval = time.Second
 )
 
 // fullFactor: the latch opens again at this many times the threshold.
@@ -30,9 +23,7 @@ type space struct {
 	full atomic.Bool
 	free atomic.Uint64
 
-	mu      sync.Mutex
-	written int64
-	checked time.Time
+	mu sync.Mutex
 	// silent: the file system cannot tell, which was logged once.
 	silent bool
 }
@@ -50,7 +41,7 @@ func newSpace(options Options) *space {
 func (s *space) measure() (Space, error) {
 	usage, err := s.options.FS.GetDiskUsage(s.options.Dir)
 
-	return Space{Free: usage.AvailBytes, Total: usage.TotalBytes}, err //nolint:wrapcheck // check logs it with what was done.
+	return Space{Free: usage.AvailBytes, Total: usage.TotalBytes}, err //nolint:wrapcheck // refresh logs it with what was done.
 }
 
 // threshold is the free space below which the latch closes.
@@ -66,28 +57,11 @@ func (s *space) threshold(total uint64) uint64 {
 	return most
 }
 
-// admit counts bytes to be written and tells whether there is room for them.
-func (s *space) admit(bytes int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.written += bytes
-	if s.written >= spaceCheckBytes || s.full.Load() || time.Since(s.checked) >= spaceCheckInterval {
-		s.check()
-	}
-
-	return !s.full.Load()
-}
-
-// refresh measures anew.
+// refresh measures and sets the latch. It asks the operating system once, which takes
+// about a microsecond, so every group commit begins with it.
 func (s *space) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.check()
-}
-
-// check measures and sets the latch; s.mu is held.
-func (s *space) check() {
-	s.written, s.checked = 0, time.Now()
 	now, err := s.options.FreeSpace()
 	if err != nil {
 		if !s.silent && !errors.Is(err, vfs.ErrUnsupported) {

@@ -175,16 +175,25 @@ func (v view) firsts(kinds []byte, visit func(subscription string, first journal
 	}
 	s.mu.Unlock()
 	for _, name := range names {
-		for _, kind := range kinds {
-			s.mu.Lock()
-			first, err := v.j.firstRef(name, kind)
-			s.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			if first != 0 {
-				visit(name, first)
-			}
+		if err := v.firstsOf(name, kinds, visit); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// firstsOf visits the first rows of one subscription, all kinds at the same moment.
+func (v view) firstsOf(name string, kinds []byte, visit func(subscription string, first journal.Seq)) error {
+	v.j.settled.mu.Lock()
+	defer v.j.settled.mu.Unlock()
+	for _, kind := range kinds {
+		first, err := v.j.firstRef(name, kind)
+		if err != nil {
+			return err
+		}
+		if first != 0 {
+			visit(name, first)
 		}
 	}
 
