@@ -173,6 +173,7 @@ func (r *Registry) patched(current *Subscription, patch subscription.Patch) *Sub
 	if same(current, next) {
 		return nil
 	}
+	next.Secrets = slices.DeleteFunc(next.Secrets, func(s Secret) bool { return s.expired(now) })
 	next.UpdatedAt = now
 
 	return next
@@ -204,7 +205,7 @@ func rotated(secrets []Secret, text string, now time.Time, overlap time.Duration
 		if old.Until.IsZero() {
 			old.Until = now.Add(overlap)
 		}
-		if old.Until.After(now) && old.Text != text && len(out) <= MaxPreviousSecrets {
+		if !old.expired(now) && old.Text != text && len(out) <= MaxPreviousSecrets {
 			out = append(out, old)
 		}
 	}

@@ -75,16 +75,52 @@ func openStage(t testing.TB, fs vfs.FS, options registry.Options) *stage {
 	}
 	s.epoch = (<-owned).Epoch
 	options.Log = slog.New(slog.NewTextHandler(s.log, nil))
-	if options.Ledger == nil {
-		options.Ledger = ledger.New(j.View(), j.Get)
-	}
-	s.registry, err = registry.New(t.Context(), j, options)
-	if err != nil {
-		t.Fatalf("opening the registry: %v", err)
-	}
+	options.Ledger = ledger.New(j.View(), j.Get)
+	s.registry = s.second(t, options)
 	t.Cleanup(s.close)
 
 	return s
+}
+
+// second opens one more registry on the journal, as another replica would.
+func (s *stage) second(t testing.TB, options registry.Options) *registry.Registry {
+	t.Helper()
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	r, err := registry.New(t.Context(), s.journal, options)
+	if err != nil {
+		t.Fatalf("opening a registry: %v", err)
+	}
+	t.Cleanup(r.Close)
+
+	return r
+}
+
+// last is the end of the log.
+func (s *stage) last(t testing.TB) journal.Seq {
+	t.Helper()
+	_, last, err := s.journal.View().Bounds(t.Context())
+	if err != nil {
+		t.Fatalf("reading the bounds: %v", err)
+	}
+
+	return last
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("after 20 s it does not hold that %s", what)
+		}
+	}
 }
 
 func (s *stage) close() {

@@ -17,6 +17,8 @@ type Secret struct {
 	Until time.Time
 }
 
+func (s Secret) expired(at time.Time) bool { return !s.Until.IsZero() && !s.Until.After(at) }
+
 // Subscription is one version of a subscription with everything that is needed to
 // deliver, credentials included. It must not be changed: readers share it.
 type Subscription struct {
@@ -28,7 +30,7 @@ type Subscription struct {
 	Seq     journal.Seq
 	Deleted bool
 	// Secrets are the current one and then those before it, the youngest first. Some may be
-	// past their time: see SigningSecrets.
+	// past their time, until the next change drops them: see SigningSecrets.
 	Secrets []Secret
 }
 
@@ -42,7 +44,7 @@ func (s *Subscription) Takes() bool {
 func (s *Subscription) SigningSecrets(at time.Time) []string {
 	texts := make([]string, 0, len(s.Secrets))
 	for _, secret := range s.Secrets {
-		if secret.Until.IsZero() || secret.Until.After(at) {
+		if !secret.expired(at) {
 			texts = append(texts, secret.Text)
 		}
 	}

@@ -134,7 +134,7 @@ func (p *probe) statuses(id string, events []string) []subscription.DeliveryStat
 	p.eventually(func() string {
 		var err error
 		if statuses, err = p.api.Statuses(p.ctx, id); err != nil {
-			return fmt.Sprintf("reading statuses: %v", err)
+			p.Fatalf("reading statuses: %v", err)
 		}
 		if len(statuses) < len(events) {
 			return fmt.Sprintf("%d event types were delivered, and %d have a status", len(events), len(statuses))
@@ -219,7 +219,7 @@ func (p *probe) logs(id string, query subscription.LogQuery, atLeast int) []subs
 	p.eventually(func() string {
 		var err error
 		if entries, err = p.api.Logs(p.ctx, id, query); err != nil {
-			return fmt.Sprintf("reading logs: %v", err)
+			p.Fatalf("reading logs: %v", err)
 		}
 		if len(entries) < atLeast {
 			return fmt.Sprintf("%d log entries, and there must be %d", len(entries), atLeast)
