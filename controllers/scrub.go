@@ -17,6 +17,7 @@ var scrubs = []struct {
 	{regexp.MustCompile(`whsec_[A-Za-z0-9+/=_-]+`), "(secret)"},
 	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 (secret)"},
 	{regexp.MustCompile(`\b[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b`), "(id)"},
+	{regexp.MustCompile(`\b[0-9A-Za-z]{27}\b`), "(id)"}, // a KSUID
 	{regexp.MustCompile(`\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?`), "(time)"},
 	{regexp.MustCompile(`\b(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]):\d+->`), ""},
 	{regexp.MustCompile(`\b[0-9a-fA-F]{16,}\b`), "(id)"},

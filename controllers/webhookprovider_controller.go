@@ -71,7 +71,7 @@ func (r *providerReconciler[P]) Reconcile(ctx context.Context, request reconcile
 			return ctrl.Result{}, fmt.Errorf("reading the provider: %w", err)
 		}
 
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, r.forgetGone(ctx, obj.ProviderKind(), request.NamespacedName)
 	}
 
 	before, _ := obj.DeepCopyObject().(P)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,8 +21,14 @@ func (s *providerScope) open(ctx context.Context) error {
 	status.Type = s.obj.Type()
 
 	account, err := s.pool.Open(ctx, s.obj)
-	if err != nil {
-		return err //nolint:wrapcheck // it names the field and becomes the condition's message.
+
+	refused, isRefusal := errors.AsType[*subscription.AuthError](err)
+
+	switch {
+	case isRefusal:
+		return s.refused(refused, s.options.ProbeInterval)
+	case err != nil:
+		return unreachable(err)
 	}
 
 	s.account = account
@@ -36,42 +43,48 @@ func (s *providerScope) open(ctx context.Context) error {
 func (s *providerScope) probe(ctx context.Context) error {
 	asked := requested(s.obj, v1alpha1.AnnotationReconcileRequested, s.obj.ProviderStatus().LastHandledReconcileAt)
 
-	if refused, again := s.account.Refused(); refused != nil && again > 0 && !asked {
-		return s.refused(refused)
+	held, again := s.account.Refused()
+	if held != nil && again > 0 && !asked {
+		return s.refused(held, again)
 	}
 
 	var err error
-
-	if refused, _ := s.account.Refused(); refused != nil || asked {
+	if held != nil || asked {
 		err = s.account.Probe(ctx)
 	} else {
 		_, err = s.account.ListCurrent(ctx)
 	}
 
-	var (
-		refused *subscription.AuthError
-		limited *subscription.RateLimitedError
-	)
-
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &refused):
-		return s.refused(refused)
-	case errors.As(err, &limited):
-		return rateLimited(limited.After).quietly()
-	default:
-		out := transient(err)
-		out.reason = v1alpha1.ReasonUnreachable
-
-		return out
+	if refused, isRefusal := errors.AsType[*subscription.AuthError](err); isRefusal {
+		return s.refused(refused, s.options.ProbeInterval)
 	}
+
+	if err != nil {
+		return unreachable(err)
+	}
+
+	return nil
+}
+
+// unreachable classifies an error of a provider: what is transient says that it cannot be reached.
+func unreachable(err error) error {
+	out := outcomeOf(err)
+
+	switch out.kind {
+	case outcomeTransient:
+		out.reason = v1alpha1.ReasonUnreachable
+	case outcomeRateLimited:
+		return out.quietly()
+	default:
+	}
+
+	return out
 }
 
 // refused stalls the provider, whose credentials a human must mend, and tries them again at the slow pace.
-func (s *providerScope) refused(err *subscription.AuthError) error {
+func (s *providerScope) refused(err *subscription.AuthError, again time.Duration) error {
 	out := terminal(v1alpha1.ReasonCredentialsRejected, "The provider did not accept the request: %s", scrub(err.Error()))
-	_, out.after = s.account.Refused()
+	out.after = again
 
 	return out.because(err)
 }
@@ -155,6 +168,24 @@ func (s *providerScope) users(ctx context.Context) ([]string, error) {
 	slices.Sort(users)
 
 	return users, nil
+}
+
+// forgetGone drops the accounts of a provider that no longer exists and that no subscription needs to be deleted with.
+func (p providerParts) forgetGone(ctx context.Context, kind v1alpha1.ProviderKind, key types.NamespacedName) error {
+	for _, account := range p.pool.Named(kind, key.Namespace, key.Name) {
+		uid := account.Config().UID
+
+		var list v1alpha1.WebhookSubscriptionList
+		if err := p.client.List(ctx, &list, client.MatchingFields{indexProvider: providerKey(kind, key.Namespace, key.Name)}); err != nil {
+			return fmt.Errorf("listing the subscriptions that used the provider: %w", err)
+		}
+
+		if !slices.ContainsFunc(list.Items, func(sub v1alpha1.WebhookSubscription) bool { return uses(&sub, uid) }) {
+			p.pool.Forget(uid)
+		}
+	}
+
+	return nil
 }
 
 // uses tells whether a subscription needs a provider's credentials: it has something there, or has announced to

@@ -23,8 +23,9 @@ type Factory struct {
 	UserAgent string
 }
 
-// New is a client for one account. The error wraps ErrNotImplemented, ErrNoEmbedded or ErrInvalid.
-func (f *Factory) New(cfg Config) (subscription.API, error) {
+// New is a client for one account. The error wraps ErrNotImplemented, ErrNoEmbedded or ErrInvalid where one of
+// them is the cause; a dispatcher elsewhere is asked what it can do, so any error of the port may come too.
+func (f *Factory) New(ctx context.Context, cfg Config) (subscription.API, error) {
 	switch {
 	case cfg.Type != v1alpha1.ProviderTypeDispatcher:
 		return nil, fmt.Errorf("%w: this release cannot speak to %s yet", ErrNotImplemented, cfg.Type)
@@ -33,7 +34,7 @@ func (f *Factory) New(cfg Config) (subscription.API, error) {
 	case cfg.URL == "":
 		return f.Embedded(cfg.Account), nil
 	default:
-		return f.remote(cfg)
+		return f.remote(ctx, cfg)
 	}
 }
 
@@ -88,19 +89,20 @@ func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, 
 		return nil, err
 	}
 
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	account := p.accounts[cfg.UID]
-	if account != nil && account.Config() == cfg {
+	if account, found := p.Last(cfg.UID); found && account.Config() == cfg {
 		return account, nil
 	}
 
-	api, err := p.factory.New(cfg)
+	// Not under the lock: it may take as long as a request does.
+	api, err := p.factory.New(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	account := p.accounts[cfg.UID]
 	if account == nil {
 		account = newAccount(api, cfg, p.options)
 		p.accounts[cfg.UID] = account
@@ -127,6 +129,15 @@ func (p *Pool) Forget(uid types.UID) {
 	defer p.mu.Unlock()
 
 	delete(p.accounts, uid)
+}
+
+// Named are the accounts of providers of that name, those included that a later one has replaced.
+func (p *Pool) Named(kind v1alpha1.ProviderKind, namespace, name string) []*Account {
+	return slices.DeleteFunc(p.All(), func(a *Account) bool {
+		cfg := a.Config()
+
+		return cfg.Kind != kind || cfg.Namespace != namespace || cfg.Name != name
+	})
 }
 
 // All are the accounts, sorted by their provider's UID.

@@ -1,12 +1,97 @@
 package provider
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
 
+	"github.com/hookline-dev/hookline/internal/dialect/native"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// remote is the client of a dispatcher elsewhere.
-func (f *Factory) remote(cfg Config) (subscription.API, error) {
-	return nil, fmt.Errorf("%w: this release cannot speak to a dispatcher at spec.dispatcher.url yet", ErrNotImplemented)
+// Limits of connections to providers. A request as a whole is bounded by Config.Timeout.
+const (
+	dialTimeout         = 10 * time.Second
+	tlsHandshakeTimeout = 10 * time.Second
+	idleTimeout         = 90 * time.Second
+	maxIdlePerHost      = 16
+	maxConnsPerHost     = 64
+	maxResponseHeader   = 64 << 10
+)
+
+// remote is the client of a dispatcher elsewhere. It asks the dispatcher what it can do, so its error may be
+// of any kind that the port has.
+func (f *Factory) remote(ctx context.Context, cfg Config) (subscription.API, error) {
+	transport, err := f.transport(cfg)
+	if err != nil {
+		return nil, err
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+
+	client, err := native.NewClient(ctx, native.ClientConfig{
+		BaseURL: cfg.URL, Timeout: cfg.Timeout, Transport: transport,
+		Token: func(context.Context) (string, error) { return cfg.Token, nil },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the dispatcher: %w", err)
+	}
+
+	return client, nil
+}
+
+// transport makes the connections to one provider. The environment's proxies are not used: the spec says which.
+func (f *Factory) transport(cfg Config) (http.RoundTripper, error) {
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    tlsHandshakeTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		MaxConnsPerHost:        maxConnsPerHost,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		ForceAttemptHTTP2:      true,
+	}
+
+	if cfg.CABundle != "" {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(cfg.CABundle)) {
+			return nil, fmt.Errorf("%w: spec.caBundle: it holds no certificate that can be read; paste it in PEM", ErrInvalid)
+		}
+
+		transport.TLSClientConfig.RootCAs = pool
+	}
+
+	if cfg.ProxyURL != "" {
+		proxy, err := url.Parse(cfg.ProxyURL)
+		if err != nil {
+			return nil, fmt.Errorf("%w: spec.proxyURL: it is not a URL; write it like http://proxy.example.com:3128", ErrInvalid)
+		}
+
+		transport.Proxy = http.ProxyURL(proxy)
+	}
+
+	return &userAgent{name: f.UserAgent, next: transport}, nil
+}
+
+// userAgent names the program in every request.
+type userAgent struct {
+	name string
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (u *userAgent) RoundTrip(request *http.Request) (*http.Response, error) {
+	if u.name != "" {
+		request = request.Clone(request.Context())
+		request.Header.Set("User-Agent", u.name)
+	}
+
+	return u.next.RoundTrip(request) //nolint:wrapcheck // a RoundTripper hands on what it was given.
 }
