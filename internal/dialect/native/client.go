@@ -376,7 +376,10 @@ func portError(response *http.Response, body []byte, secrets []string) error {
 	message := scrub(wire.Message, secrets)
 	switch {
 	case wire.Reason == reasonInvalid:
-		return &subscription.InvalidError{Field: scrub(wire.Field, secrets), Message: message}
+		// The message names the field too, for those who read nothing else.
+		field := scrub(wire.Field, secrets)
+
+		return &subscription.InvalidError{Field: field, Message: strings.TrimPrefix(message, field+": ")}
 	case wire.Reason == reasonUnsupported:
 		return &subscription.UnsupportedError{Provider: wire.Provider, What: wire.Unsupported}
 	case wire.Reason == reasonNotFound:

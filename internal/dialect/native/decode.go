@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,7 @@ func decode(r request, into any) error {
 	if err != nil {
 		return malformed("the body could not be read to its end")
 	}
-	if err := checkMembers(body); err != nil {
+	if err := checkMembers(body, memberNames(into)); err != nil {
 		return err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -64,8 +65,24 @@ func malformed(format string, args ...any) error {
 	return &subscription.InvalidError{Message: fmt.Sprintf(format, args...)}
 }
 
-// checkMembers holds the body to be one JSON object, none of whose members stands twice or is null.
-func checkMembers(body []byte) error {
+// memberNames are the JSON names of a struct's fields.
+func memberNames(into any) map[string]bool {
+	names := map[string]bool{}
+	for field := range reflect.TypeOf(into).Elem().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names[name] = true
+	}
+
+	return names
+}
+
+func unknownField(name string) error {
+	return &subscription.InvalidError{Field: clip(name), Message: "the API has no such field: remove it or mend its name"}
+}
+
+// checkMembers holds the body to be one JSON object, none of whose members is unknown, stands
+// twice or is null. encoding/json would take a name in any case.
+func checkMembers(body []byte, known map[string]bool) error {
 	if !json.Valid(body) {
 		var value any
 
@@ -87,6 +104,8 @@ func checkMembers(body []byte) error {
 			return malformed("the body is not JSON: %v", err)
 		}
 		switch {
+		case !known[name]:
+			return unknownField(name)
 		case seen[name]:
 			return &subscription.InvalidError{Field: clip(name), Message: "it stands twice: remove one"}
 		case string(value) == "null":
@@ -117,7 +136,7 @@ func decodeError(err error) error {
 			name = strings.Trim(quoted, `"`)
 		}
 
-		return &subscription.InvalidError{Field: clip(name), Message: "the API has no such field: remove it or mend its name"}
+		return unknownField(name)
 	}
 
 	return malformed("the body could not be read as what it should be")

@@ -2,7 +2,9 @@ package native
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 
@@ -262,6 +264,11 @@ func (s *server) resend(r request) (any, error) {
 		return nil, err
 	}
 	attempt, err := operations.Resend(r.Context(), r.PathValue("id"), body.Position)
+	if errors.Is(err, subscription.ErrNotFound) {
+		return nil, &statusError{
+			status: http.StatusNotFound, reason: reasonNotFound, message: "no event is kept at this position: it may have been trimmed",
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("resending an event: %w", err)
 	}

@@ -242,7 +242,7 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // wireError is an error's status and body; what goes with the status goes into the header.
 func (s *server) wireError(header http.Header, r *http.Request, err error) (int, Error) {
 	if invalid, ok := errors.AsType[*subscription.InvalidError](err); ok {
-		return http.StatusBadRequest, Error{Message: invalid.Message, Reason: reasonInvalid, Field: invalid.Field}
+		return http.StatusBadRequest, Error{Message: invalid.Error(), Reason: reasonInvalid, Field: invalid.Field}
 	}
 	if unsupported, ok := errors.AsType[*subscription.UnsupportedError](err); ok {
 		return http.StatusUnprocessableEntity, Error{
