@@ -62,7 +62,7 @@ const (
 	exitUsage = 2
 	// electionTimeout is how long hookline all waits for the Lease of a process that died: longer
 	// than a Lease lasts, so that only a living holder ends this process.
-	electionTimeout = 45 * time.Second
+	electionTimeout = 30 * time.Second
 	// shutdownTimeout bounds the end of all parts: the dispatcher's 25 s and a little more.
 	shutdownTimeout = 35 * time.Second
 	// healthTimeout bounds a request to the health listener.

@@ -39,7 +39,7 @@ const (
 	DefaultRetryBase = 500 * time.Millisecond
 	DefaultRetryMax  = 5 * time.Minute
 	// LeaderElectionID names the Lease by which managers elect their leader.
-	LeaderElectionID = "hookline.hookline.dev"
+	LeaderElectionID = "hookline"
 
 	recorderName   = "hookline"
 	setupTimeout   = 30 * time.Second
@@ -131,8 +131,6 @@ func ManagerOptions() ctrl.Options {
 }
 
 // SetupWithManager adds the controllers of all kinds to a manager made with ManagerOptions.
-//
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch
 func SetupWithManager(mgr ctrl.Manager, options Options) error {
 	options = options.withDefaults()
 

@@ -94,6 +94,11 @@ func (c *child) stop() {
 
 // failure says that the child ended too soon, with the end of its log.
 func (c *child) failure() error {
+	return fmt.Errorf("%s ended too soon (%w); the end of its log:\n%s", c.name, c.err, c.tail())
+}
+
+// tail is the end of the child's log.
+func (c *child) tail() []byte {
 	tail, err := os.ReadFile(c.log)
 	if err != nil {
 		tail = []byte(err.Error())
@@ -102,7 +107,7 @@ func (c *child) failure() error {
 		tail = tail[len(tail)-logTail:]
 	}
 
-	return fmt.Errorf("%s ended too soon (%w); the end of its log:\n%s", c.name, c.err, bytes.TrimSpace(tail))
+	return bytes.TrimSpace(tail)
 }
 
 // await polls until ready answers true, the child ends or the time is up.
@@ -118,7 +123,7 @@ func (c *child) await(ctx context.Context, limit time.Duration, what string, rea
 		case <-c.done:
 			return c.failure()
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
+			return fmt.Errorf("waiting for %s: %w; the end of the log of %s:\n%s", what, context.Cause(ctx), c.name, c.tail())
 		case <-ticker.C:
 		}
 	}
