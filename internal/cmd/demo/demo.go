@@ -53,6 +53,8 @@ type demo struct {
 	api      client.Client
 	listen   string
 	token    string
+	// samples are config/samples as they were applied.
+	samples []byte
 }
 
 // play runs the demo from start to end.
@@ -103,6 +105,12 @@ func (d *demo) play(ctx context.Context) error {
 
 	held := d.showTable(ctx)
 
+	if held {
+		if err := d.rotateAndCompare(ctx); err != nil {
+			return err
+		}
+	}
+
 	if err := d.epilogue(ctx); err != nil {
 		return err
 	}
@@ -114,8 +122,6 @@ func (d *demo) play(ctx context.Context) error {
 	if d.stay {
 		<-ctx.Done()
 		d.say("Stopping")
-
-		return nil
 	}
 
 	return nil
@@ -263,9 +269,9 @@ func (d *demo) applySamples(ctx context.Context) error {
 		return err
 	}
 
-	rendered = strings.ReplaceAll(rendered, sampleHost, d.receiver.addr)
+	d.samples = []byte(strings.ReplaceAll(rendered, sampleHost, d.receiver.addr))
 
-	if _, err := d.cluster.run(ctx, []byte(rendered), "apply", "-n", namespace, "-f", "-"); err != nil {
+	if _, err := d.cluster.run(ctx, d.samples, "apply", "-n", namespace, "-f", "-"); err != nil {
 		return err
 	}
 
