@@ -62,6 +62,7 @@ func (j *Journal) commit(requests []*request) {
 	}
 	err := g.write()
 	if err == nil {
+		j.tail.write(j, uint64(j.committer.last))
 		j.advance(j.committer.last)
 		j.watchers.send(g.versions)
 		j.metrics.commits.Observe(time.Since(began).Seconds())

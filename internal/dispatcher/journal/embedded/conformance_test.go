@@ -9,7 +9,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/jonboulle/clockwork"
-	"go.uber.org/goleak"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
@@ -84,16 +83,31 @@ func options(t *testing.T, fs vfs.FS, dir string, clock clockwork.Clock, full *a
 // open opens a journal and closes it with the test, should the test not have done so.
 func open(t *testing.T, options embedded.Options) *embedded.Journal {
 	t.Helper()
-	j, err := embedded.Open(t.Context(), options)
+	j, err := tryOpen(t, options)
 	if err != nil {
 		t.Fatalf("Opening the journal: %v", err)
 	}
-	t.Cleanup(func() { _ = j.Close() })
 
 	return j
 }
 
-// TestMain looks for goroutines that outlive the journals.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+func tryOpen(t *testing.T, options embedded.Options) (*embedded.Journal, error) {
+	t.Helper()
+	j, err := embedded.Open(t.Context(), options)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // The test looks at it.
+	}
+	t.Cleanup(func() { _ = j.Close() })
+
+	return j, nil
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+	}
 }

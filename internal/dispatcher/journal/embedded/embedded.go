@@ -39,6 +39,7 @@ type Journal struct {
 	lock    io.Closer
 	failure *failure
 	space   *space
+	tail    tail
 	metrics *metrics
 	epoch   journal.Epoch
 
@@ -181,6 +182,9 @@ func (j *Journal) load() error {
 		return err
 	}
 	last = max(last, first-1)
+	if err := j.openTail(last); err != nil {
+		return err
+	}
 	j.first.Store(first)
 	j.durable.Store(last)
 	j.cursor.Store(*numbers[string(keyCursor)])
@@ -329,6 +333,8 @@ func (j *Journal) Close() error {
 // release lets go of what open took.
 func (j *Journal) release() error {
 	var errs []error
+	j.tail.sync(j)
+	errs = append(errs, j.tail.close())
 	if j.db != nil && j.failure.get() == nil {
 		errs = append(errs, j.db.Close())
 	}

@@ -17,6 +17,7 @@ const (
 	fileFormat  = "FORMAT"
 	fileLock    = "LOCK"
 	fileBallast = "BALLAST"
+	fileTail    = "TAIL"
 	dirStore    = "store"
 )
 

@@ -264,6 +264,7 @@ func (j *Journal) maintainLoop() {
 		case <-ticker.Chan():
 		}
 		j.space.refresh()
+		j.tail.sync(j)
 		if err := j.sweep(&swept); err != nil {
 			j.options.Log.Error("Old identities could not be removed", "error", err)
 		}
