@@ -173,6 +173,12 @@ func (e *Engine) sendManually(
 	case <-ctx.Done():
 		return attempt, fmt.Errorf("waiting for the attempt to be recorded: %w", ctx.Err())
 	case <-e.stopped:
+		select {
+		case <-recorded:
+			return attempt, nil
+		default:
+		}
+
 		return attempt, fmt.Errorf("waiting for the attempt to be recorded: %w", ErrNotRunning)
 	}
 }

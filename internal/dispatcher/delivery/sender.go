@@ -86,7 +86,10 @@ func (s *sender) exchange(
 	if honoursRetryAfter(x.code) {
 		x.retryAfter = RetryAfter(response.Header.Get("Retry-After"), s.clock.Now())
 	}
-	x.body = readBody(response.Body, x.verdict())
+	if x.code != http.StatusSwitchingProtocols {
+		// The body of a 101 is the bare connection, which no deadline ends.
+		x.body = readBody(response.Body, x.verdict())
+	}
 
 	return x, nil
 }
