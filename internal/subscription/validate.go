@@ -481,7 +481,8 @@ func (d Delivery) validate() error {
 	switch d.Format {
 	case "", FormatCloudEvents, FormatVonage, FormatDixa, FormatBird:
 	default:
-		return invalid(FieldFormat, "%q is no format: use %s, %s, %s or %s", d.Format, FormatCloudEvents, FormatVonage, FormatDixa, FormatBird)
+		return invalid(FieldFormat, "%q is no format: use %s, %s, %s or %s",
+			d.Format, FormatCloudEvents, FormatVonage, FormatDixa, FormatBird)
 	}
 	switch d.Ordering {
 	case "", OrderingNone, OrderingByKey:

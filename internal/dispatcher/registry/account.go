@@ -94,15 +94,15 @@ func (a *account) Create(ctx context.Context, draft subscription.Draft) (subscri
 	if err := a.refuse(draft.Validate(a.Capabilities()), draft.Delivery.Format); err != nil {
 		return subscription.Created{}, err
 	}
-	release, err := a.registry.reserve(a.tenant)
-	if err != nil {
-		return subscription.Created{}, err
-	}
-	defer release()
 	fresh, generated, err := a.fresh(draft)
 	if err != nil {
 		return subscription.Created{}, err
 	}
+	release, err := a.registry.reserve(a.tenant, fresh.ID)
+	if err != nil {
+		return subscription.Created{}, err
+	}
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, JournalTimeout)
 	defer cancel()
 	written, err := a.registry.write(ctx, fresh, 0)

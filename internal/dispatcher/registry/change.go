@@ -115,24 +115,34 @@ func (r *Registry) suspend(
 	return nil
 }
 
-// reserve counts a create against the tenant's limit until release.
-func (r *Registry) reserve(tenant string) (release func(), err error) {
+// reserve counts a create under way against its tenant's limit, until it shows or until
+// release.
+func (r *Registry) reserve(tenant, id string) (release func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.byTenant[tenant])+r.reserved[tenant] >= r.options.MaxSubscriptions {
+	if len(r.byTenant[tenant])+len(r.reserved[tenant]) >= r.options.MaxSubscriptions {
 		return nil, &subscription.InvalidError{
 			Message: fmt.Sprintf("the tenant has the most subscriptions allowed, %d: delete one first", r.options.MaxSubscriptions),
 		}
 	}
-	r.reserved[tenant]++
+	if r.reserved[tenant] == nil {
+		r.reserved[tenant] = make(map[string]bool)
+	}
+	r.reserved[tenant][id] = true
 
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.reserved[tenant]--; r.reserved[tenant] == 0 {
-			delete(r.reserved, tenant)
-		}
+		r.release(tenant, id)
 	}, nil
+}
+
+// release needs the lock.
+func (r *Registry) release(tenant, id string) {
+	delete(r.reserved[tenant], id)
+	if len(r.reserved[tenant]) == 0 {
+		delete(r.reserved, tenant)
+	}
 }
 
 // now is the time as it comes back from the journal.

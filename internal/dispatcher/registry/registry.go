@@ -83,8 +83,8 @@ type Registry struct {
 	mu       sync.RWMutex
 	byID     map[string]*Subscription
 	byTenant map[string]map[string]*Subscription
-	// reserved counts the creates under way of each tenant.
-	reserved map[string]int
+	// reserved are the ids of each tenant's creates that are under way and not shown yet.
+	reserved map[string]map[string]bool
 	// applied is the place of the last marker that the maps show.
 	applied journal.Seq
 	// changed is closed, and replaced, when the maps change.
@@ -101,22 +101,17 @@ func New(ctx context.Context, j journal.Journal, o Options) (*Registry, error) {
 		journal: j, options: o.withDefaults(),
 		stopped: make(chan struct{}), changed: make(chan struct{}),
 		byID: make(map[string]*Subscription), byTenant: make(map[string]map[string]*Subscription),
-		reserved: make(map[string]int),
+		reserved: make(map[string]map[string]bool),
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
-	versions, err := j.Watch(following)
+	watching, err := r.watch(following, ctx, true)
 	if err != nil {
-		stop()
-
-		return nil, fmt.Errorf("watching the journal's subscriptions: %w", err)
-	}
-	if err := r.load(ctx, true); err != nil {
 		stop()
 
 		return nil, err
 	}
-	go r.follow(following, versions)
+	go r.follow(following, watching)
 
 	return r, nil
 }
@@ -175,39 +170,61 @@ func (r *Registry) Subscribe(listen func(*Subscription)) (cancel func()) {
 	}
 }
 
+// watch is one watch of the journal, and what ends it.
+type watch struct {
+	versions <-chan journal.Version
+	end      context.CancelFunc
+}
+
+// watch begins a watch that lasts as long as following, and shows what the journal holds.
+func (r *Registry) watch(following, loading context.Context, strict bool) (watch, error) {
+	following, end := context.WithCancel(following)
+	versions, err := r.journal.Watch(following)
+	if err != nil {
+		end()
+
+		return watch{}, fmt.Errorf("watching the journal's subscriptions: %w", err)
+	}
+	if err := r.load(loading, strict); err != nil {
+		end()
+
+		return watch{}, err
+	}
+
+	return watch{versions, end}, nil
+}
+
 // follow shows what the journal says until ctx ends or the journal is closed.
-func (r *Registry) follow(ctx context.Context, versions <-chan journal.Version) {
+func (r *Registry) follow(ctx context.Context, watching watch) {
 	defer close(r.stopped)
 	for {
-		for version := range versions {
+		for version := range watching.versions {
 			r.take(version)
 		}
+		watching.end()
 		next, err := r.again(ctx)
 		if err != nil {
 			return
 		}
-		versions = next
+		watching = next
 	}
 }
 
 // again starts to follow anew where the journal closed the watch, with what was missed.
 // The error means that there is nothing to follow any more.
-func (r *Registry) again(ctx context.Context) (<-chan journal.Version, error) {
+func (r *Registry) again(ctx context.Context) (watch, error) {
 	for wait := firstFollowWait; ; wait = min(2*wait, lastFollowWait) {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return watch{}, err
 		}
-		versions, err := r.journal.Watch(ctx)
-		if err == nil {
-			err = r.load(ctx, false)
-		}
+		watching, err := r.watch(ctx, ctx, false)
 		switch {
 		case err == nil:
 			r.options.Log.Info("Followed the journal's subscriptions anew")
 
-			return versions, nil
+			return watching, nil
 		case errors.Is(err, journal.ErrClosed):
-			return nil, err
+			return watch{}, err
 		}
 		r.options.Log.Error("Failed to follow the journal's subscriptions", "error", err, "retryAfter", wait)
 		select {
@@ -329,6 +346,7 @@ func (r *Registry) show(s *Subscription) {
 }
 
 func (r *Registry) insert(s *Subscription) {
+	r.release(s.Tenant, s.ID)
 	r.byID[s.ID] = s
 	tenant := r.byTenant[s.Tenant]
 	if tenant == nil {
