@@ -87,7 +87,7 @@ func New(cfg Config) (*Engine, error) {
 		},
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},
 		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),
-		wakeup:   make(chan struct{}, 1), full: make(chan struct{}, 1),
+		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1),
 		endpoints: make(map[string]*endpoint), hungry: make(map[string]*endpoint),
 		settled:   make(chan struct{}),
 		touchedBy: make(map[string]*registry.Subscription), gone: make(map[string]journal.Seq),
@@ -108,6 +108,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	cancelListening := e.cfg.Registry.Subscribe(e.touched)
 	defer cancelListening()
 	reader, err := e.recover(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
