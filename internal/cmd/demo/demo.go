@@ -53,6 +53,8 @@ type demo struct {
 	api      client.Client
 	listen   string
 	token    string
+	// tokenFile holds the token.
+	tokenFile string
 	// samples are config/samples as they were applied.
 	samples []byte
 }
@@ -186,7 +188,8 @@ func (d *demo) startOperator(ctx context.Context) error {
 	}
 
 	// One token for the samples' tenant: it may publish, and use the native API.
-	if err := os.WriteFile(filepath.Join(tokens, namespace+".admin"), []byte(d.token+"\n"), fileMode); err != nil {
+	d.tokenFile = filepath.Join(tokens, namespace+".admin")
+	if err := os.WriteFile(d.tokenFile, []byte(d.token+"\n"), fileMode); err != nil {
 		return fmt.Errorf("writing the token: %w", err)
 	}
 

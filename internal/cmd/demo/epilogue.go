@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
 )
 
 // epilogue prints what kubectl shows and, where the demo stays up, what to try next.
@@ -24,26 +26,29 @@ func (d *demo) epilogue(ctx context.Context) error {
 		return nil
 	}
 
-	kubectl := d.cluster.kubectl + " --kubeconfig " + d.cluster.kubeconfig + " -n " + namespace
 	fmt.Fprintf(d.out, `
 What to try next, in another terminal:
 
+  export KUBECONFIG=%[1]s PATH=%[2]s:$PATH
+  kubectl config set-context --current --namespace=%[3]s
+
   # what a field means
-  %[1]s explain webhooksubscription.spec
+  kubectl explain webhooksubscription.spec
   # publish an event of your own
-  curl -sS http://%[2]s/events -H "Authorization: Bearer %[3]s" \
-    -H 'Content-Type: application/json' -d '{"type":"%[4]s","data":{"order":7}}'
+  curl -sS http://%[4]s/events -H "Authorization: Bearer $(cat %[5]s)" \
+    -H 'Content-Type: application/json' -d '{"type":"%[6]s","data":{"order":7}}'
   # let the suspended subscription try again
-  %[1]s annotate --overwrite webhooksubscription gone hookline.dev/resume-requested-at="$(date -Is)"
+  kubectl annotate --overwrite webhooksubscription gone %[7]s="$(date)"
   # rotate a generated secret: both sign for a day
-  %[1]s annotate --overwrite webhooksubscription generated-secret hookline.dev/rotate-requested-at="$(date -Is)"
-  # a spec that is refused, with the reason
-  %[1]s apply -f config/samples/invalid/
+  kubectl annotate --overwrite webhooksubscription %[8]s %[9]s="$(date)"
+  # specs that are refused, each with its reason
+  kubectl apply -f config/samples/invalid/
   # the operator's log
-  tail -f %[5]s
+  tail -f %[10]s
 
 Ctrl-C ends the demo.
-`, kubectl, d.listen, d.token, orderCreated, filepath.Join(d.dir, "hookline.log"))
+`, d.cluster.kubeconfig, filepath.Dir(d.cluster.kubectl), namespace, d.listen, d.tokenFile, orderCreated,
+		v1alpha1.AnnotationResumeRequested, rotated, v1alpha1.AnnotationRotateRequested, filepath.Join(d.dir, "hookline.log"))
 
 	return nil
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -102,7 +104,7 @@ func (d *demo) rows(ctx context.Context) []row {
 
 // draw prints the table, over the lines of the last one, and returns how many lines it took.
 func (d *demo) draw(rows []row, over int) int {
-	var text bytes.Buffer
+	var text strings.Builder
 
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0) //nolint:mnd // Two spaces between columns.
 	fmt.Fprintln(w, "\tSAMPLE\tEXPECTED\tEVIDENCE")
@@ -123,9 +125,26 @@ func (d *demo) draw(rows []row, over int) int {
 		fmt.Fprintf(d.out, "\x1b[%dA\x1b[J", over)
 	}
 
-	_, _ = d.out.Write(text.Bytes())
+	for line := range strings.Lines(text.String()) {
+		fmt.Fprintln(d.out, d.fit(strings.TrimRight(line, "\n")))
+	}
 
-	return bytes.Count(text.Bytes(), []byte("\n"))
+	return strings.Count(text.String(), "\n")
+}
+
+// fit cuts a line of the live table to the terminal's width: a wrapped line could not be
+// drawn over.
+func (d *demo) fit(line string) string {
+	if !d.live {
+		return line
+	}
+
+	width, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if runes := []rune(line); err == nil && width > 1 && len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+
+	return line
 }
 
 func isTrue(subscription *v1alpha1.WebhookSubscription, condition string) bool {
