@@ -58,6 +58,14 @@ func (w conditionWriter) paused(paused bool) {
 		"Reconciling is paused by the annotation "+v1alpha1.AnnotationPaused+": remove it to go on")
 }
 
+// neverReady says of a resource that was paused before anything was done that nothing is known of it. What was
+// known before a pause stays.
+func (w conditionWriter) neverReady() {
+	if meta.FindStatusCondition(*w.conditions, v1alpha1.ConditionReady) == nil {
+		w.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "Nothing was done before reconciling was paused")
+	}
+}
+
 // about dates every condition to a generation.
 func (w conditionWriter) about(generation int64) {
 	for i := range *w.conditions {

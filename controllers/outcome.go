@@ -84,9 +84,22 @@ func rateLimited(after time.Duration) *outcome {
 	}
 }
 
-// transient is tried again with growing delays.
+// transient is tried again with growing delays. Its message is the cause alone: what was being done when it
+// struck changes from one try to the next.
 func transient(err error) *outcome {
-	return &outcome{kind: outcomeTransient, reason: v1alpha1.ReasonRetrying, message: "Trying again: " + scrub(err.Error()), cause: err}
+	return &outcome{kind: outcomeTransient, reason: v1alpha1.ReasonRetrying, message: "Trying again: " + scrub(root(err).Error()), cause: err}
+}
+
+// root is the error at the beginning of a chain.
+func root(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+
+		err = next
+	}
 }
 
 // outcomeOf classifies an error. What is not known is transient.
@@ -107,6 +120,8 @@ func outcomeOf(err error) *outcome {
 	case errors.As(err, &unsupported):
 		return terminal(v1alpha1.ReasonUnsupportedByProvider,
 			"The provider does not support %s: remove it from the spec, or choose another provider", specFields(unsupported.What))
+	case errors.As(err, &invalid) && invalid.Field == string(subscription.FieldSecret):
+		return terminal(v1alpha1.ReasonSecretInvalid, "The signing secret cannot be used: %s", scrub(invalid.Message))
 	case errors.As(err, &invalid):
 		return terminal(v1alpha1.ReasonRejected, "The provider refused the subscription: %s", scrub(invalid.Error()))
 	case errors.As(err, &refused):

@@ -132,7 +132,10 @@ func plan(want desired, have observed, caps subscription.Capabilities) []action 
 func refuse(want desired, caps subscription.Capabilities) (action, bool) {
 	err := want.Draft.Validate(caps)
 
-	var unsupported *subscription.UnsupportedError
+	var (
+		unsupported *subscription.UnsupportedError
+		invalid     *subscription.InvalidError
+	)
 
 	switch {
 	case err == nil:
@@ -140,6 +143,8 @@ func refuse(want desired, caps subscription.Capabilities) (action, bool) {
 	case errors.As(err, &unsupported):
 		return stall(v1alpha1.ReasonUnsupportedByProvider,
 			"The provider does not support %s: remove it from the spec, or choose another provider", specFields(unsupported.What)), true
+	case errors.As(err, &invalid) && invalid.Field == string(subscription.FieldSecret):
+		return stall(v1alpha1.ReasonSecretInvalid, "The signing secret cannot be used: %s", invalid.Message), true
 	default:
 		return stall(v1alpha1.ReasonInvalidSpec, "spec.%s", err), true
 	}
@@ -330,7 +335,9 @@ func difference(want subscription.Draft, have subscription.Subscription, caps su
 	}
 
 	if field, same := sameAuthorization(want.Authorization, have.Authorization, caps); !same {
-		patch.Authorization, fields = &want.Authorization, append(fields, field)
+		authorization := want.Authorization
+		authorization.Scheme = authorization.SchemeOrNone()
+		patch.Authorization, fields = &authorization, append(fields, field)
 	}
 
 	if caps.Has(subscription.FieldHeaders) && !sameHeaders(want.Headers, have.Headers, caps) {

@@ -198,7 +198,8 @@ func TestPlan(t *testing.T) {
 				s.Authorization = subscription.Authorization{Scheme: subscription.SchemeBearer}
 			})), func(o *observed) { o.CredentialsDigest = "credentials-1" }),
 			expect: []action{{
-				Verb: verbUpdate, Cause: causeDrift, ID: "sub-1", Patch: subscription.Patch{Authorization: &subscription.Authorization{}},
+				Verb: verbUpdate, Cause: causeDrift, ID: "sub-1",
+				Patch:  subscription.Patch{Authorization: &subscription.Authorization{Scheme: subscription.SchemeNone}},
 				Fields: []subscription.Field{subscription.FieldBearer},
 			}},
 		},
@@ -231,6 +232,11 @@ func TestPlan(t *testing.T) {
 			want:   wanting(func(d *desired) { d.Draft.URL = "http://app.example.com" }),
 			caps:   func(c *subscription.Capabilities) { c.URLSchemes = []string{"https"} },
 			expect: []action{{Verb: verbStall, Reason: v1alpha1.ReasonInvalidSpec}},
+		},
+		"WeakSecret": {
+			reason: "A given secret that holds too little is the Secret's fault, not the spec's.",
+			want:   wanting(func(d *desired) { d.Draft.Secret = "short" }),
+			expect: []action{{Verb: verbStall, Reason: v1alpha1.ReasonSecretInvalid}},
 		},
 		"AdoptByID": {
 			reason: "The named subscription is taken over and made as the spec says, with the secret.",

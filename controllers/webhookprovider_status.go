@@ -61,7 +61,9 @@ func (s *providerScope) show(out *outcome) {
 	settled := isReady(s.before.ProviderStatus().Conditions) && s.before.ProviderStatus().ObservedGeneration == s.obj.GetGeneration()
 
 	switch {
-	case out.kind == outcomePaused, out.kind == outcomeConflict, out.quiet && settled:
+	case out.kind == outcomePaused:
+		write.neverReady()
+	case out.kind == outcomeConflict, out.quiet && settled:
 	case out.kind == outcomeSynced:
 		write.ready(v1alpha1.ReasonAvailable, "The provider answered and accepted the credentials")
 

@@ -151,8 +151,12 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 	}
 
 	if err != nil {
+		s.attempts.Store(s.sub.UID, s.clock.Now())
+
 		return fmt.Errorf("creating the subscription: %w", err)
 	}
+
+	s.attempts.Delete(s.sub.UID)
 
 	s.remote = &created.Subscription
 	s.sub.Status.Adopted = false
@@ -252,6 +256,7 @@ func (s *subscriptionScope) take(step action) error {
 		s.sub.Status.Adopted = true
 		s.event(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
 	case verbRecover:
+		s.attempts.Delete(s.sub.UID)
 		s.sub.Status.Adopted = false
 		s.event(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
 	default:

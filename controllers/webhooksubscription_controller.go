@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/jonboulle/clockwork"
@@ -42,6 +43,8 @@ type subscriptionReconciler struct {
 	options  Options
 	// deliveryWrites caps the status writes that only tell of deliveries, for the whole manager.
 	deliveryWrites *rate.Limiter
+	// attempts are when creates failed, by UID: until then they may have taken effect.
+	attempts sync.Map
 	// refused asks for a look at a provider that refused its credentials.
 	refused func(context.Context, v1alpha1.Provider)
 }

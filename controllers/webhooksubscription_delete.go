@@ -156,6 +156,7 @@ func (s *subscriptionScope) release(ctx context.Context) error {
 	}
 
 	s.fresh.forget(s.sub.UID)
+	s.attempts.Delete(s.sub.UID)
 	s.flow.released = true
 
 	return nil

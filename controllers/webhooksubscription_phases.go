@@ -89,8 +89,14 @@ func (s *subscriptionScope) mustRead() bool {
 		requested(s.sub, v1alpha1.AnnotationReconcileRequested, s.sub.Status.LastHandledReconcileAt)
 }
 
-// observeNamed reads one subscription.
+// observeNamed reads one subscription. What we wrote a moment ago and the provider may not show yet is newer.
 func (s *subscriptionScope) observeNamed(ctx context.Context, id string) error {
+	if written, found := s.account.Written(id); found {
+		s.have.Remote = written
+
+		return nil
+	}
+
 	sub, err := s.account.Get(ctx, id)
 
 	switch {
@@ -116,12 +122,6 @@ func (s *subscriptionScope) observeNamed(ctx context.Context, id string) error {
 // confirmMissing believes that a subscription is gone only when a list lacks it too, and not while the
 // provider may not show what was made a moment ago.
 func (s *subscriptionScope) confirmMissing(ctx context.Context, id string) error {
-	if written, found := s.account.Written(id); found {
-		s.have.Remote = written
-
-		return nil
-	}
-
 	if err := s.awaitVisibility(); err != nil && s.have.ID != "" {
 		return err
 	}
@@ -145,7 +145,14 @@ func (s *subscriptionScope) awaitVisibility() error {
 		return nil
 	}
 
-	if left := mark.At.Add(s.caps.VisibilityDelay).Sub(s.clock.Now()); left > 0 {
+	asked := mark.At
+	if attempt, known := s.attempts.Load(s.sub.UID); known {
+		if at, same := attempt.(time.Time); same && at.After(asked) {
+			asked = at
+		}
+	}
+
+	if left := asked.Add(s.caps.VisibilityDelay).Sub(s.clock.Now()); left > 0 {
 		return waiting(left, v1alpha1.ReasonProgressing,
 			"Waiting until the provider shows the subscription that was asked for before").quietly()
 	}

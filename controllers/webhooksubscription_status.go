@@ -126,7 +126,9 @@ func (s *subscriptionScope) show(out *outcome) {
 	write.paused(out.kind == outcomePaused)
 
 	switch {
-	case out.kind == outcomePaused, out.kind == outcomeConflict:
+	case out.kind == outcomePaused:
+		write.neverReady()
+	case out.kind == outcomeConflict:
 	case out.quiet && s.settled() && !s.flow.acted,
 		s.settled() && !s.flow.acted && (out.kind == outcomeTransient || out.kind == outcomeRateLimited):
 		// Nothing says that it is no longer as asked for.
