@@ -261,7 +261,15 @@ func (a *Account) update(id string, patch Patch) (Subscription, error) {
 		}
 	}
 	sub := r.latest().sub.Clone()
+	if patch.Empty() {
+		return sub, nil
+	}
+	moved := patch.URL != nil && *patch.URL != sub.URL
 	patched(&sub, patch)
+	if patch.Resume || moved && a.capabilities.Resumable {
+		// Another endpoint has given no reason to be suspended.
+		sub.State = State{Phase: subscription.Active}
+	}
 	if patch.Secret != nil {
 		r.secrets = append(r.secrets, *patch.Secret)
 	}
@@ -282,9 +290,6 @@ func patched(sub *Subscription, patch Patch) {
 	set(&sub.Options, patch.Options)
 	*sub = sub.Clone()
 	sub.Headers = canonical(sub.Headers)
-	if patch.Resume {
-		sub.State = State{Phase: subscription.Active}
-	}
 }
 
 func set[T any](field, value *T) {
@@ -312,13 +317,10 @@ func (a *Account) Delete(ctx context.Context, id string) error {
 	})
 }
 
-// EventTypes implements API.
+// EventTypes implements API. It has what was delivered, and what SetEventTypes put there.
 func (a *Account) EventTypes(ctx context.Context) ([]EventType, error) {
 	var out []EventType
 	err := a.call(ctx, Request{Op: OpEventTypes}, func() (string, error) {
-		if !a.capabilities.Catalogue {
-			return "", a.unsupported("eventTypes")
-		}
 		out = slices.Clone(a.eventTypes)
 
 		return "", nil
@@ -384,8 +386,13 @@ func (a *Account) Logs(ctx context.Context, id string, query LogQuery) ([]LogEnt
 		if _, err := a.see(id); err != nil {
 			return id, err
 		}
-		limit := min(query.Limit, subscription.MaxLogLimit)
-		if limit <= 0 {
+		limit := query.Limit
+		switch {
+		case limit < 0 || limit > subscription.MaxLogLimit:
+			return id, &subscription.InvalidError{
+				Field: "limit", Message: fmt.Sprintf("%d is not within 1 to %d", limit, subscription.MaxLogLimit),
+			}
+		case limit == 0:
 			limit = subscription.DefaultLogLimit
 		}
 		for _, entry := range a.records[id].logs {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/segmentio/ksuid"
 
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
@@ -138,18 +141,51 @@ func (a *Account) touch(r *record) {
 	r.changed = a.changes
 }
 
-// SetLogs replaces the event log of a subscription. entries are newest first.
-func (a *Account) SetLogs(id string, entries ...LogEntry) error {
+// Deliver records one attempt at a delivery, as if the provider had made it: in the log, in the delivery statuses
+// and in the catalogue of event types. What the entry leaves out of EventID, DeliveryID, Attempt, Timestamp and
+// Payload is filled in.
+func (a *Account) Deliver(id string, entry LogEntry) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
 	r, err := a.living(id)
 	if err != nil {
-		return fmt.Errorf("setting the log of %s: %w", id, err)
+		return fmt.Errorf("delivering to the subscription %s: %w", id, err)
 	}
-	r.logs = slices.Clone(entries)
+	now := a.clock.Now()
+	if entry.EventID == "" {
+		entry.EventID = ksuid.New().String()
+	}
+	if entry.DeliveryID == "" {
+		entry.DeliveryID = "msg_" + ksuid.New().String()
+	}
+	if entry.Timestamp.IsZero() {
+		entry.Timestamp = now
+	}
+	if entry.Payload == nil {
+		entry.Payload = fmt.Appendf(nil, `{"id":%q,"type":%q}`, entry.EventID, entry.Event)
+	}
+	entry.Attempt = max(entry.Attempt, 1)
+	r.logs = slices.Insert(r.logs, 0, entry)
+	r.statuses[entry.Event] = DeliveryStatus{
+		Event: entry.Event, Success: entry.Success, ResponseCode: entry.ResponseCode, ResponseText: entry.ResponseText,
+		Timestamp: entry.Timestamp,
+	}
+	a.touch(r)
+	a.saw(entry.Event, now)
 
 	return nil
+}
+
+// saw puts an event type into the catalogue; called with the lock held.
+func (a *Account) saw(name string, now time.Time) {
+	at, found := slices.BinarySearchFunc(a.eventTypes, name, func(t EventType, name string) int {
+		return strings.Compare(t.Name, name)
+	})
+	if !found {
+		a.eventTypes = slices.Insert(a.eventTypes, at, EventType{Name: name, FirstSeen: now})
+	}
+	a.eventTypes[at].LastSeen = now
 }
 
 // SetEventTypes replaces the catalogue.

@@ -60,7 +60,6 @@ func DispatcherCapabilities() Capabilities {
 		subscription.FieldSecret, subscription.FieldBasic, subscription.FieldBearer, subscription.FieldHeaders,
 		subscription.FieldHeaderSecrets, subscription.FieldFormat, subscription.FieldTimeout,
 		subscription.FieldMaxAttempts, subscription.FieldMaxInFlight, subscription.FieldRateLimit,
-		subscription.FieldOrdering,
 	} {
 		fields[field] = true
 	}
@@ -74,9 +73,8 @@ func DispatcherCapabilities() Capabilities {
 		Resumable:   true,
 		Statuses:    true,
 		Logs:        true,
-		Catalogue:   true,
 		NaturalKey:  []Field{subscription.FieldName},
-		URLSchemes:  []string{"http", "https"},
+		URLSchemes:  []string{"https", "http"},
 	}
 }
 

@@ -1,6 +1,7 @@
 package hooklinetest
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,8 +43,35 @@ func (w Write) Of(plural, namespace, name string) bool {
 // Writes records every write to the API server through the configurations that it wraps, but for those of
 // leases, by which a leader is elected.
 type Writes struct {
-	mu  sync.Mutex
-	all []Write
+	mu     sync.Mutex
+	all    []Write
+	refuse func(Write) bool
+}
+
+// errRefused is what a write meets that Refuse picked.
+var errRefused = errors.New("the API server could not be reached: the test refuses this write")
+
+// Refuse lets the writes that refuse picks fail as if the API server could not be reached, before they get
+// there. nil lets every write pass again. Refused writes are recorded, with the code 0.
+func (w *Writes) Refuse(refuse func(Write) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	w.refuse = refuse
+}
+
+func (w *Writes) refuses(write Write) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	return w.refuse != nil && w.refuse(write)
+}
+
+func (w *Writes) add(write Write) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	w.all = append(w.all, write)
 }
 
 // Wrap returns a copy of a configuration whose writes are recorded.
@@ -83,13 +111,16 @@ func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 		return r.next.RoundTrip(request) //nolint:wrapcheck // a RoundTripper hands on what it was given.
 	}
 	write := Write{Method: request.Method, Path: request.URL.Path, Time: time.Now()}
+	if r.writes.refuses(write) {
+		r.writes.add(write)
+
+		return nil, errRefused
+	}
 	response, err := r.next.RoundTrip(request)
 	if err == nil {
 		write.Code = response.StatusCode
 	}
-	r.writes.mu.Lock()
-	r.writes.all = append(r.writes.all, write)
-	r.writes.mu.Unlock()
+	r.writes.add(write)
 
 	return response, err //nolint:wrapcheck // a RoundTripper hands on what it was given.
 }
