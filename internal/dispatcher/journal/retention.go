@@ -33,18 +33,18 @@ func Retain(ctx context.Context, j Journal, shards []Shard, now time.Time, age t
 func retainable(ctx context.Context, view View, shards []Shard, oldest time.Time) (Seq, error) {
 	before, err := view.FirstAfter(ctx, oldest)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // Retain wraps it, and the engine says what was read.
+		return 0, err
 	}
 	for _, shard := range shards {
 		cursor, err := view.Cursor(ctx, shard)
 		if err != nil {
-			return 0, err //nolint:wrapcheck // As above.
+			return 0, err
 		}
 		before = min(before, cursor+1)
 	}
 	reference, err := view.OldestReference(ctx)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // As above.
+		return 0, err
 	}
 	if reference != 0 {
 		before = min(before, reference)

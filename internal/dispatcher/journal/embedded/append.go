@@ -137,7 +137,7 @@ func (j *Journal) submit(ctx context.Context, r *request) error {
 	j.leave()
 	weight := min(r.bytes, maxQueuedBytes)
 	if err := j.room.Acquire(ctx, weight); err != nil {
-		return err //nolint:wrapcheck // The context's own.
+		return err
 	}
 	defer j.room.Release(weight)
 	select {

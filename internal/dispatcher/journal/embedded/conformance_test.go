@@ -95,7 +95,7 @@ func tryOpen(t *testing.T, options embedded.Options) (*embedded.Journal, error) 
 	t.Helper()
 	j, err := embedded.Open(t.Context(), options)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // The test looks at it.
+		return nil, err
 	}
 	t.Cleanup(func() { _ = j.Close() })
 

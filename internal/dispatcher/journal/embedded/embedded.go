@@ -262,7 +262,7 @@ func (j *Journal) get(key []byte) (value []byte, found bool, err error) {
 // enter lets the caller use the store until it calls leave.
 func (j *Journal) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return err //nolint:wrapcheck // The caller's own.
+		return err
 	}
 	j.use.RLock()
 	if j.closed {

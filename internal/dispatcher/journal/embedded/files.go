@@ -35,7 +35,7 @@ func makeDir(fs vfs.FS, dir string) error {
 		if _, err := fs.Stat(at); err == nil {
 			break
 		} else if !errors.Is(err, os.ErrNotExist) {
-			return err //nolint:wrapcheck // The error names the folder, and Open wraps it.
+			return err
 		}
 		made = append(made, at)
 		up := fs.PathDir(at)
@@ -45,7 +45,7 @@ func makeDir(fs vfs.FS, dir string) error {
 		at = up
 	}
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return err //nolint:wrapcheck // As above.
+		return err
 	}
 	for _, folder := range made {
 		if err := syncDir(fs, fs.PathDir(folder)); err != nil {
@@ -60,7 +60,7 @@ func makeDir(fs vfs.FS, dir string) error {
 func syncDir(fs vfs.FS, dir string) error {
 	folder, err := fs.OpenDir(dir)
 	if err != nil {
-		return err //nolint:wrapcheck // The error names the folder, and Open wraps it.
+		return err
 	}
 
 	return errors.Join(folder.Sync(), folder.Close())
@@ -107,7 +107,7 @@ func stampFormat(fs vfs.FS, dir string) error {
 		return fmt.Errorf("%w: %s holds a store without a format stamp: restore %s from a backup",
 			journal.ErrCorrupt, dir, fileFormat)
 	case !errors.Is(err, os.ErrNotExist):
-		return err //nolint:wrapcheck // The error names the folder, and Open wraps it.
+		return err
 	}
 	next := fs.PathJoin(dir, fileFormat+".new")
 	file, err := fs.Create(next, vfs.WriteCategoryUnspecified)
@@ -129,7 +129,7 @@ func stampFormat(fs vfs.FS, dir string) error {
 func readStart(fs vfs.FS, path string, most int64) ([]byte, error) {
 	file, err := fs.Open(path)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // The caller looks for ErrNotExist, and wraps.
+		return nil, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, most))
 

@@ -100,7 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.FS == nil {
 		dir, err := filepath.Abs(o.Dir)
 		if err != nil {
-			return o, err //nolint:wrapcheck // The error names the folder, and Open wraps it.
+			return o, err
 		}
 		o.Dir, o.FS = dir, vfs.Default
 	}

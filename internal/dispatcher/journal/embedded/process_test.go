@@ -31,11 +31,11 @@ const patience = 30 * time.Second
 func childPublish(ctx context.Context, dir string) error {
 	j, err := embedded.Open(ctx, embedded.Options{Dir: dir, BallastBytes: -1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return err //nolint:wrapcheck // Printed as it is.
+		return err
 	}
 	owned, err := j.Own(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // As above.
+		return err
 	}
 	epoch := (<-owned).Epoch
 	var out sync.Mutex
@@ -66,7 +66,7 @@ func childPublish(ctx context.Context, dir string) error {
 		id := fmt.Sprintf("sub-%d", epoch)
 		version, err := j.PutSubscription(ctx, journal.Version{Tenant: "acme", ID: id, Name: id}, revision)
 		if err != nil {
-			return err //nolint:wrapcheck // As above.
+			return err
 		}
 		say("version %d %s", version.Revision, id)
 	}
@@ -147,7 +147,7 @@ func killAfter(
 func childHold(ctx context.Context, dir string) error {
 	j, err := embedded.Open(ctx, embedded.Options{Dir: dir, BallastBytes: -1})
 	if err != nil {
-		return err //nolint:wrapcheck // Printed as it is.
+		return err
 	}
 	fmt.Println("open")
 	_, err = io.Copy(io.Discard, os.Stdin)
@@ -206,11 +206,11 @@ func childFail(ctx context.Context, _ string) error {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	j, err := embedded.Open(ctx, embedded.Options{Dir: testDir, FS: fs, Clock: clockwork.NewFakeClockAt(began), Log: log})
 	if err != nil {
-		return err //nolint:wrapcheck // Printed as it is.
+		return err
 	}
 	event := func(id string) []journal.Event { return []journal.Event{{Tenant: "acme", ID: id, Type: "x"}} }
 	if _, err := j.Append(ctx, event("1")); err != nil {
-		return err //nolint:wrapcheck // As above.
+		return err
 	}
 	broken.Store(true)
 	_, err = j.Append(ctx, event("2"))

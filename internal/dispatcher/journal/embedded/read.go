@@ -50,7 +50,7 @@ func (j *Journal) scan(lower, upper []byte, visit func(key, value []byte) (more 
 }
 
 // Read implements journal.Journal. It may return fewer than max records where they are large.
-func (j *Journal) Read(ctx context.Context, from journal.Seq, max int) ([]journal.Record, error) { //nolint:predeclared // The contract's name.
+func (j *Journal) Read(ctx context.Context, from journal.Seq, max int) ([]journal.Record, error) {
 	if max <= 0 {
 		return nil, fmt.Errorf("reading the journal: max is %d: it must be positive", max)
 	}

@@ -41,7 +41,7 @@ func newSpace(options Options) *space {
 func (s *space) measure() (Space, error) {
 	usage, err := s.options.FS.GetDiskUsage(s.options.Dir)
 
-	return Space{Free: usage.AvailBytes, Total: usage.TotalBytes}, err //nolint:wrapcheck // refresh logs it with what was done.
+	return Space{Free: usage.AvailBytes, Total: usage.TotalBytes}, err
 }
 
 // threshold is the free space below which the latch closes.

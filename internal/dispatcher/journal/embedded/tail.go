@@ -114,5 +114,5 @@ func (t *tail) close() error {
 	var file io.Closer
 	file, t.file = t.file, nil
 
-	return file.Close() //nolint:wrapcheck // Close wraps it.
+	return file.Close()
 }

@@ -96,7 +96,7 @@ func (v view) DoneAfterCursor(ctx context.Context, shard journal.Shard) ([]journ
 
 // Backlog implements journal.View.
 func (v view) Backlog(
-	ctx context.Context, subscription string, after journal.Seq, max int, //nolint:predeclared // The contract's name.
+	ctx context.Context, subscription string, after journal.Seq, max int,
 ) ([]journal.Seq, error) {
 	var seqs []journal.Seq
 	err := v.read(ctx, "the backlog", func() error {
@@ -216,7 +216,7 @@ func (v view) OldestReference(ctx context.Context) (journal.Seq, error) {
 
 // Due implements journal.View.
 func (v view) Due(
-	ctx context.Context, by time.Time, max int, //nolint:predeclared // The contract's name.
+	ctx context.Context, by time.Time, max int,
 ) (rows []journal.RetryRow, next time.Time, err error) {
 	err = v.read(ctx, "the due retries", func() error {
 		if err := checkMax("max", max); err != nil {
@@ -260,7 +260,7 @@ func (v view) Due(
 
 // Retries implements journal.View.
 func (v view) Retries(
-	ctx context.Context, subscription string, after journal.Seq, max int, //nolint:predeclared // The contract's name.
+	ctx context.Context, subscription string, after journal.Seq, max int,
 ) ([]journal.RetryRow, error) {
 	var rows []journal.RetryRow
 	err := v.read(ctx, "the retries", func() error {
@@ -390,7 +390,7 @@ func (v view) StatusesChangedSince(
 
 // DeadLetters implements journal.View.
 func (v view) DeadLetters(
-	ctx context.Context, subscription string, after journal.Seq, max int, //nolint:predeclared // The contract's name.
+	ctx context.Context, subscription string, after journal.Seq, max int,
 ) ([]journal.DeadLetter, error) {
 	var letters []journal.DeadLetter
 	err := v.read(ctx, "the dead letters", func() error {

@@ -41,7 +41,7 @@ type testCase struct {
 }
 
 // Run runs the suite. open makes a new, empty store each time.
-func Run(t *testing.T, open func(t *testing.T) Harness) { //nolint:thelper // A suite is no helper.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for group, cases := range map[string]map[string]testCase{
 		"Log":           logCases(),
