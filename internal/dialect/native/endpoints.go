@@ -281,8 +281,10 @@ func (s *server) test(r request) (any, error) {
 	if err := decode(r, &body); err != nil {
 		return nil, err
 	}
-	if err := subscription.ValidateEventType(body.Event); err != nil {
-		return nil, &subscription.InvalidError{Field: "event", Message: err.Error()}
+	if body.Event != "" {
+		if err := subscription.ValidateEventType(body.Event); err != nil {
+			return nil, &subscription.InvalidError{Field: paramEvent, Message: err.Error()}
+		}
 	}
 	operations, err := s.operations(r, "test events")
 	if err != nil {

@@ -36,7 +36,8 @@ const (
 // subscription exists and belongs to the tenant before it calls one; they answer with the
 // port's errors.
 type Operations interface {
-	// SendTest sends a test event of a type to a subscription, once, and tells the attempt.
+	// SendTest sends a test event to a subscription, once, and tells the attempt. An empty type
+	// stands for the dispatcher's own.
 	SendTest(ctx context.Context, id, eventType string) (subscription.LogEntry, error)
 	// Resend sends the event at a position of the log again, once, and tells the attempt;
 	// subscription.ErrNotFound where the event is no longer kept.
