@@ -189,7 +189,8 @@ func (e *Engine) setBehind(ep *endpoint, behind bool) {
 // pump starts what an endpoint may start. The caller holds the lock.
 func (e *Engine) pump(ep *endpoint) {
 	for e.mayStart(ep) {
-		if e.inFlight >= e.cfg.MaxInFlight {
+		// A place that is free while others stand in line is theirs.
+		if e.inFlight >= e.cfg.MaxInFlight || len(e.line) > 0 {
 			e.standInLine(ep)
 
 			break

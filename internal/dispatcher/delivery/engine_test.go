@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jonboulle/clockwork"
@@ -35,9 +36,11 @@ func TestDelivers(t *testing.T) {
 	if _, _, most := all.counts(); most != 1 {
 		t.Errorf("an event arrived %d times", most)
 	}
-	if backlog, retries := r.rows(everything); backlog != 0 || retries != 0 {
-		t.Errorf("%d pages and %d retries are left", backlog, retries)
-	}
+	eventually(t, "150 attempts and no rows", func() bool {
+		backlog, retries := r.rows(everything)
+
+		return backlog+retries == 0 && len(r.attempts(everything)) == 150
+	})
 	statuses, err := r.journal.View().Statuses(t.Context(), everything)
 	if err != nil || len(statuses) != 2 || !statuses[0].Attempt.Success || statuses[0].Attempt.ResponseCode != 200 {
 		t.Errorf("statuses %+v, %v", statuses, err)
@@ -140,6 +143,7 @@ func TestGoneSuspendsAndResumes(t *testing.T) {
 	eventually(t, "the others to wait on pages", func() bool { backlog, _ := r.rows(id); return backlog >= 18 })
 	after := r.publish("a.b", ids("skipped", 5)...)
 	r.settledTo(after[len(after)-1])
+	eventually(t, "the dead letter", func() bool { return len(r.deadLetters(id)) > 0 })
 	letters := r.deadLetters(id)
 	if len(letters) != 1 || letters[0].Seq != before[0] || letters[0].Reason != journal.ReasonGone {
 		t.Fatalf("dead letters %+v: want the first alone", letters)
@@ -632,4 +636,156 @@ func TestResend(t *testing.T) {
 	if n := endpoint.triedTimes("1"); n != 5 {
 		t.Errorf("%d attempts reached the endpoint: want 5", n)
 	}
+}
+
+func TestQueuedRetriesWaitWhileDisabled(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	release := make(chan struct{})
+	endpoint.respond(func(w http.ResponseWriter, _ string, nth int) {
+		if nth == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+
+			return
+		}
+		<-release
+	})
+	r := newRig(t, func(c *Config) { c.EndpointInFlight, c.Schedule = 1, Schedule{0, 50 * time.Millisecond} })
+	id := r.subscribe(endpoint.URL, nil)
+	r.publish("a.b", ids("e", 8)...)
+	eventually(t, "a retry under way and the others queued", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		ep := r.engine.endpoints[id]
+
+		return ep != nil && ep.inFlight == 1 && ep.retries == 8 && len(ep.queue) == 7
+	})
+	r.enable(id, false)
+	eventually(t, "the queued ones to leave", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+
+		return len(r.engine.endpoints[id].held) == 1
+	})
+	close(release)
+	endpoint.got(t, 1)
+	r.enable(id, true)
+	endpoint.got(t, 8)
+	eventually(t, "the rows to go", func() bool { _, retries := r.rows(id); return retries == 0 })
+	if _, _, most := endpoint.counts(); most != 1 {
+		t.Errorf("an event arrived %d times", most)
+	}
+}
+
+func TestRecoverySkipsWhatIsSettled(t *testing.T) {
+	t.Parallel()
+	// The clock stands still, so what hangs holds the cursor and is not placed.
+	clock := clockwork.NewFakeClockAt(time.Now())
+	hanging, other := newReceiver(t), newReceiver(t)
+	release := make(chan struct{})
+	hanging.respond(func(http.ResponseWriter, string, int) { <-release })
+	other.respond(func(w http.ResponseWriter, id string, _ int) {
+		if strings.HasPrefix(id, "fails") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	disk := vfs.NewCrashableMem()
+	r := &rig{t: t, fs: disk, clock: clock}
+	r.open()
+	r.run()
+	hangs := r.subscribe(hanging.URL, nil)
+	id := r.subscribe(other.URL, nil)
+	first := r.publish("a.b", append(ids("fails", 20), ids("e", 50)...)...)
+	other.got(t, 50)
+	eventually(t, "the outcomes to be settled", func() bool {
+		done, err := r.journal.View().DoneAfterCursor(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, retries := r.rows(id)
+
+		return len(done) == 50 && retries == 20
+	})
+	cursor, err := r.journal.View().Cursor(t.Context(), 0)
+	if err != nil || cursor >= first[0] {
+		t.Fatalf("the cursor is at %d, %v: want it held before %d", cursor, err, first[0])
+	}
+	// An event that is durable makes what was settled before it durable too.
+	r.publish("a.b", "last")
+	left := disk.CrashClone(vfs.CrashCloneCfg{})
+	close(release)
+	r.stop()
+	r.close()
+
+	r.fs = left
+	r.open()
+	r.run()
+	t.Cleanup(func() { r.stop(); r.close() })
+	r.settledTo(first[69] + 1)
+	hanging.got(t, 71)
+	other.got(t, 51)
+	if tried, _, most := other.counts(); tried != 71 || most > 2 {
+		t.Errorf("%d events tried, one accepted %d times", tried, most)
+	}
+	for _, event := range append(ids("fails", 20), ids("e", 50)...) {
+		if n := other.triedTimes(event); n != 1 {
+			t.Errorf("event %s was tried %d times: want 1, its outcome was durable", event, n)
+		}
+	}
+	eventually(t, "all attempts at the endpoint that hung", func() bool { return len(r.attempts(hangs)) >= 71 })
+}
+
+func TestFlipsBetweenLiveAndBehind(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	r := newRig(t, func(c *Config) { c.EndpointInFlight, c.QueueLength = 2, 2 })
+	id := r.subscribe(endpoint.URL, nil)
+	const batches, size = 60, 7
+	for batch := range batches {
+		r.publish("a.b", ids(strings.Repeat("x", batch+1), size)...)
+		if batch%10 == 0 {
+			time.Sleep(time.Duration(batch%40) * time.Millisecond)
+		}
+	}
+	endpoint.got(t, batches*size)
+	eventually(t, "the pages to empty", func() bool { backlog, _ := r.rows(id); return backlog == 0 })
+	if _, _, most := endpoint.counts(); most != 1 {
+		t.Errorf("an event arrived %d times", most)
+	}
+}
+
+func TestStaysBehindWhilePagesAreOnTheirWay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.stop()
+	e := r.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ep := e.endpointOf("sub", false)
+	e.setBehind(ep, true)
+	e.page(ep, 7, nil)
+	if e.feedPages(ep, nil); !ep.behind {
+		t.Error("Live with a page on its way: what stands on it would wait for a restart")
+	}
+	_, taken := e.takePending()
+	e.settledPending(0, taken)
+	if e.feedPages(ep, nil); ep.behind {
+		t.Error("Behind with nothing on pages nor on its way there")
+	}
+}
+
+func TestBusyEndpointDoesNotStarveAnother(t *testing.T) {
+	t.Parallel()
+	greedy, modest := newReceiver(t), newReceiver(t)
+	greedy.respond(func(http.ResponseWriter, string, int) { time.Sleep(5 * time.Millisecond) })
+	r := newRig(t, func(c *Config) { c.MaxInFlight = 2 })
+	r.subscribe(greedy.URL, func(d *subscription.Draft) { d.Events = []string{"many"} })
+	r.subscribe(modest.URL, func(d *subscription.Draft) { d.Events = []string{"few"} })
+	r.publish("many", ids("m", 120)...)
+	r.publish("few", ids("f", 5)...)
+	modest.got(t, 5)
+	if _, accepted, _ := greedy.counts(); accepted > 60 {
+		t.Errorf("the busy endpoint had %d of 120 deliveries before the other had its 5", accepted)
+	}
+	greedy.got(t, 120)
 }

@@ -93,7 +93,7 @@ func (k *keeper) idle() time.Duration {
 	idle := longestSleep
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !k.nextDue.IsZero() && e.recovered {
+	if !k.nextDue.IsZero() && e.recovered && e.accepting {
 		idle = min(idle, k.nextDue.Sub(now))
 	}
 	if len(e.origins) > 0 {
