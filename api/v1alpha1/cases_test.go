@@ -143,7 +143,7 @@ func nameCases() map[string]verdictCase {
 		id      = "spec.subscriptionId: may hold letters, digits, dots, underscores and dashes only"
 	)
 
-	policies := func(change func(*v1alpha1.WebhookSubscriptionSpec)) *v1alpha1.WebhookSubscription { return sub(change) }
+	policies := sub
 
 	return map[string]verdictCase{
 		"name/shortest":                {reason: "3 characters", object: withName("abc")},
@@ -159,7 +159,7 @@ func nameCases() map[string]verdictCase {
 			s.Name, s.SubscriptionID = "presence", "2V1lVz6FeKOuVLEpSU6M0aqkM9b"
 			s.DeletionPolicy, s.ManagementPolicy = v1alpha1.DeletionPolicyOrphan, v1alpha1.ManagementPolicyObserveOnly
 			s.AdoptionPolicy = v1alpha1.AdoptionPolicyIfNameMatches
-			s.Enabled = ptr.To(false)
+			s.Enabled = new(false)
 		})},
 		"policy/observe by id": {reason: "an id is enough", object: policies(func(s *v1alpha1.WebhookSubscriptionSpec) {
 			s.SubscriptionID, s.ManagementPolicy = uuid, v1alpha1.ManagementPolicyObserveOnly

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,9 +118,7 @@ func TestPagesNameEveryReason(t *testing.T) {
 	}
 
 	found := constants(t, "conditions.go", "Reason", "Condition", "Event")
-	for name, value := range constants(t, "annotations.go", "Annotation", "Finalizer", "LabelSigning") {
-		found[name] = value
-	}
+	maps.Copy(found, constants(t, "annotations.go", "Annotation", "Finalizer", "LabelSigning"))
 
 	if len(found) < 50 {
 		t.Errorf("only %d constants were found", len(found))

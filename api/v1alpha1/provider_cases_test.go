@@ -62,7 +62,7 @@ func embedded(change func(*v1alpha1.ClusterWebhookProviderSpec)) v1alpha1.Cluste
 
 func dispatcherAt(url v1alpha1.ProviderURL) v1alpha1.ClusterWebhookProviderSpec {
 	return v1alpha1.ClusterWebhookProviderSpec{Dispatcher: &v1alpha1.ClusterDispatcherProvider{
-		URL: url, Tenant: testNamespace, TokenSecretRef: ptr.To(tokenRef),
+		URL: url, Tenant: testNamespace, TokenSecretRef: new(tokenRef),
 	}}
 }
 
@@ -165,7 +165,7 @@ func providerCases() map[string]verdictCase {
 	specs := map[string]providerSpec{
 		"embedded": {reason: "the shortest form", spec: embedded(func(*v1alpha1.ClusterWebhookProviderSpec) {})},
 		"settings": {reason: "everything set", spec: at(func(s *v1alpha1.ClusterWebhookProviderSpec) {
-			s.Interval, s.Timeout, s.Default, s.CABundle, s.ProxyURL = "24h", "60s", ptr.To(true), pem, "http://proxy.example.com:3128"
+			s.Interval, s.Timeout, s.Default, s.CABundle, s.ProxyURL = "24h", "60s", new(true), pem, "http://proxy.example.com:3128"
 			s.RateLimit = &v1alpha1.ProviderRateLimit{RequestsPerSecond: 1000, Burst: ptr.To[int32](1)}
 			s.Adoption = &v1alpha1.NamespaceSelection{Names: []string{"support"}, Selector: &metav1.LabelSelector{}}
 		})},
@@ -205,7 +205,7 @@ func providerCases() map[string]verdictCase {
 
 		"vonage region": {reason: "a region and client credentials", spec: vonage(keep)},
 		"vonage url": {reason: "a URL and a token", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) {
-			v.Region, v.URL, v.ClientCredentials, v.TokenSecretRef = "", "https://emea.api.example.com", nil, ptr.To(tokenRef)
+			v.Region, v.URL, v.ClientCredentials, v.TokenSecretRef = "", "https://emea.api.example.com", nil, new(tokenRef)
 		})},
 		"vonage both urls": {reason: "a URL, and where to get tokens", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) {
 			v.Region, v.URL, v.TokenURL = "", "https://emea.api.example.com", "https://emea.example.com/token"
@@ -216,11 +216,11 @@ func providerCases() map[string]verdictCase {
 			v.URL, v.TokenURL = "https://emea.api.example.com", "https://emea.example.com/token"
 		}), field: "spec.vonage", message: region},
 		"vonage no credentials":  {reason: "there must be some", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.ClientCredentials = nil }), field: "spec.vonage", message: creds},
-		"vonage two credentials": {reason: "one kind only", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.TokenSecretRef = ptr.To(tokenRef) }), field: "spec.vonage", message: creds},
+		"vonage two credentials": {reason: "one kind only", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.TokenSecretRef = new(tokenRef) }), field: "spec.vonage", message: creds},
 		"vonage no tokenURL":     {reason: "nobody knows where to ask", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.Region, v.URL = "", "https://emea.api.example.com" }), field: "spec.vonage", message: tokenURL},
 		"vonage tokenURL":        {reason: "a URL is absolute", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.TokenURL = "token" }), field: "spec.vonage.tokenURL", message: base},
 		"vonage needless": {reason: "a token needs no issuer", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) {
-			v.ClientCredentials, v.TokenSecretRef, v.TokenURL = nil, ptr.To(tokenRef), "https://example.com"
+			v.ClientCredentials, v.TokenSecretRef, v.TokenURL = nil, new(tokenRef), "https://example.com"
 		}), field: "spec.vonage", message: tokenUse},
 		"vonage secret":     {reason: "no Secret is named so", spec: vonage(func(v *v1alpha1.ClusterVonageProvider) { v.ClientCredentials.SecretRef.Name = "a/b" }), field: "spec.vonage.clientCredentials.secretRef.name", message: secret},
 		"dixa":              {reason: "the shortest form", spec: dixa(func(*v1alpha1.ClusterDixaProvider) {})},
@@ -296,7 +296,7 @@ func providerUpdateCases() map[string]verdictCase {
 	specs := map[string]providerSpec{
 		"update settings": {reason: "settings may change", old: &elsewhere, spec: func() v1alpha1.ClusterWebhookProviderSpec {
 			spec := dispatcherAt("https://hooks.example.com")
-			spec.Interval, spec.Default, spec.Dispatcher.TokenSecretRef.Name = "1m", ptr.To(true), "renewed"
+			spec.Interval, spec.Default, spec.Dispatcher.TokenSecretRef.Name = "1m", new(true), "renewed"
 
 			return spec
 		}()},

@@ -77,7 +77,7 @@ func (s *WebhookSubscription) Validate() field.ErrorList {
 	if ref := spec.ProviderRef; ref != nil {
 		child := path.Child("providerRef")
 		errs = append(errs, oneOf(child.Child("kind"), ref.Kind, ProviderKindNamespaced, ProviderKindCluster)...)
-		errs = append(errs, text(child.Child("name"), ref.Name, 1, maxObjectName, matches(subdomainExpression,
+		errs = append(errs, text(child.Child("name"), ref.Name, maxObjectName, matches(subdomainExpression,
 			"spec.providerRef.name: is not the name of a provider; use lower-case letters, digits, dashes and dots, "+
 				"beginning and ending with a letter or digit"))...)
 	}
@@ -112,7 +112,7 @@ func (s *WebhookSubscriptionSpec) validateTarget(path *field.Path) field.ErrorLi
 }
 
 func (r *ServiceReference) validate(path *field.Path) field.ErrorList {
-	errs := text(path.Child("name"), r.Name, 1, maxLabel, matches(serviceExpression,
+	errs := text(path.Child("name"), r.Name, maxLabel, matches(serviceExpression,
 		"spec.serviceRef.name: must be the name of a Service: lower-case letters, digits and dashes, beginning with a "+
 			"letter; correct it"))
 	errs = append(errs, between(path.Child("port"), r.Port, maxPort)...)
@@ -162,7 +162,7 @@ func validateEvents(path *field.Path, events []string) field.ErrorList {
 			errs = append(errs, field.Duplicate(child, event))
 		}
 
-		errs = append(errs, text(child, event, 1, MaxEventLength,
+		errs = append(errs, text(child, event, MaxEventLength,
 			matches(eventExpression, "spec.events: an event is made of segments joined by single dots, and a segment of "+
 				"letters, digits, * and _ - / : ~ + @ #; write it like agent.presencechanged.v1 or channel.*"),
 			rule{func(s string) bool { return !strings.Contains(s, "**") },
@@ -205,7 +205,7 @@ func (h *Header) validate(path *field.Path) field.ErrorList {
 			"the other"))
 	}
 
-	errs = append(errs, text(path.Child("name"), h.Name, 1, maxHeaderName,
+	errs = append(errs, text(path.Child("name"), h.Name, maxHeaderName,
 		matches(headerNameExpression, "spec.headers: name is not the name of an HTTP header; use letters, digits and "+
 			"dashes, like X-Team"),
 		rule{func(s string) bool { return !reservedHeaderExpression.MatchString(s) }, "spec.headers: name is set by " +
@@ -295,8 +295,8 @@ func (o *BirdOptions) validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(filters.Index(i), filter.Key))
 		}
 
-		errs = append(errs, text(filters.Index(i).Child("key"), filter.Key, 1, maxFilterKey)...)
-		errs = append(errs, text(filters.Index(i).Child("value"), filter.Value, 1, maxFilterValue)...)
+		errs = append(errs, text(filters.Index(i).Child("key"), filter.Key, maxFilterKey)...)
+		errs = append(errs, text(filters.Index(i).Child("value"), filter.Value, maxFilterValue)...)
 	}
 
 	return append(errs, optional(path.Child("template"), o.Template, 1, maxFilterKey)...)
@@ -321,7 +321,7 @@ func (o *DixaOptions) validate(path *field.Path) field.ErrorList {
 }
 
 func (f *DixaFilter) validate(path *field.Path) field.ErrorList {
-	errs := text(path.Child("family"), f.Family, 1, maxFamily, matches(familyExpression,
+	errs := text(path.Child("family"), f.Family, maxFamily, matches(familyExpression,
 		"spec.vendorOptions.dixa.filters: family may hold letters only; write it like Conversation"))
 	errs = append(errs, oneOfOrEmpty(path.Child("strategy"), f.Strategy, DixaFilterAll, DixaFilterAny)...)
 	conditions := path.Child("conditions")
@@ -352,7 +352,7 @@ func (c *DixaCondition) validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(values.Index(i), value))
 		}
 
-		errs = append(errs, text(values.Index(i), value, 1, maxFilterValue)...)
+		errs = append(errs, text(values.Index(i), value, maxFilterValue)...)
 	}
 
 	return errs

@@ -95,7 +95,7 @@ func (p *ClusterWebhookProvider) ValidateUpdate(old *ClusterWebhookProvider) fie
 type namespaceCheck func(path *field.Path, namespace string) field.ErrorList
 
 func validateNamespace(path *field.Path, namespace string) field.ErrorList {
-	return text(path, namespace, 1, maxLabel, matches(labelExpression, "namespace: is not the name of a namespace; use "+
+	return text(path, namespace, maxLabel, matches(labelExpression, "namespace: is not the name of a namespace; use "+
 		"lower-case letters, digits and dashes, beginning and ending with a letter or digit"))
 }
 
@@ -171,7 +171,7 @@ func (s *NamespaceSelection) validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(names.Index(i), name))
 		}
 
-		errs = append(errs, text(names.Index(i), name, 1, maxLabel, matches(labelExpression, "names: is not the name of a "+
+		errs = append(errs, text(names.Index(i), name, maxLabel, matches(labelExpression, "names: is not the name of a "+
 			"namespace; use lower-case letters, digits and dashes, beginning and ending with a letter or digit"))...)
 	}
 
@@ -262,7 +262,7 @@ func (b *ClusterBirdProvider) validate(path *field.Path, ns namespaceCheck) fiel
 
 	isID := matches(birdIDExpression, "spec.bird: an id at Bird is a UUID in lower case; copy it as Bird shows it, like "+
 		"9b3f5a0c-6f1d-4c0e-9a57-0f3f2c1d4e5a")
-	errs := text(path.Child("workspaceId"), string(b.WorkspaceID), 1, maxBirdID, isID)
+	errs := text(path.Child("workspaceId"), string(b.WorkspaceID), maxBirdID, isID)
 	errs = append(errs, optional(path.Child("organizationId"), string(b.OrganizationID), 1, maxBirdID, isID)...)
 	errs = append(errs, b.URL.validate(path.Child("url"))...)
 
@@ -289,12 +289,12 @@ func (r *ClusterSecretKeyReference) validate(path *field.Path, ns namespaceCheck
 }
 
 func secretName(path *field.Path, name string) field.ErrorList {
-	return text(path, name, 1, maxObjectName, matches(subdomainExpression, "name: is not the name of a Secret; use "+
+	return text(path, name, maxObjectName, matches(subdomainExpression, "name: is not the name of a Secret; use "+
 		"lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit"))
 }
 
 func secretKey(path *field.Path, key string) field.ErrorList {
-	return text(path, key, 1, maxObjectName, matches(secretKeyExpression, "key: is not a key of a Secret; use letters, "+
+	return text(path, key, maxObjectName, matches(secretKeyExpression, "key: is not a key of a Secret; use letters, "+
 		"digits, dashes, underscores and dots"))
 }
 

@@ -28,12 +28,12 @@ func invalid(path *field.Path, message string) *field.Error {
 }
 
 // text checks a text that is required. Its length is counted in characters, as the schema does.
-func text(path *field.Path, value string, least, most int, rules ...rule) field.ErrorList {
+func text(path *field.Path, value string, most int, rules ...rule) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
 
-	return optional(path, value, least, most, rules...)
+	return optional(path, value, 1, most, rules...)
 }
 
 // optional checks a text that counts as omitted when it is empty.
