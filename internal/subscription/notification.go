@@ -1,0 +1,41 @@
+package subscription
+
+import (
+	"net/http"
+	"time"
+)
+
+// Outgoing is one attempt about to be made: what a dialect renders and signs.
+type Outgoing struct {
+	// DeliveryID is the same over the retries of one delivery.
+	DeliveryID string
+	// Tenant owns the event and the subscription.
+	Tenant string
+	// URL is the endpoint, as subscribed.
+	URL string
+	// Event is the event as CloudEvents 1.0 JSON, structured mode.
+	Event []byte
+	// First is when the delivery's first attempt was made, or is about to be; Now is this one's time.
+	First time.Time
+	Now   time.Time
+	// Secrets are the signing secrets in their text form, the current one first; those after it
+	// were replaced a while ago and sign along where the dialect can say so.
+	Secrets []string
+}
+
+// Notification is how one dialect delivers: body, signature, success and retries. It holds no
+// state and is safe for concurrent use.
+type Notification interface {
+	// Format is the one this notification is for.
+	Format() Format
+	// Request renders and signs one attempt. The headers are complete but for those of the
+	// subscription itself (Authorization, custom ones). An error means that this event cannot be
+	// told in this dialect, ever: it holds nothing secret.
+	Request(out Outgoing) (body []byte, header http.Header, err error)
+	// Success tells whether a response's status means that the event was taken.
+	Success(status int) bool
+	// Timeout is how long one attempt may take.
+	Timeout() time.Duration
+	// Schedule are the waits before each attempt, the first one included.
+	Schedule() []time.Duration
+}
