@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -36,14 +37,12 @@ func newSignals() *signals {
 }
 
 // refuse asks for a look at a provider that refused its credentials.
-func (s *signals) refuse(ctx context.Context, p v1alpha1.Provider) {
-	obj, same := p.DeepCopyObject().(client.Object)
-	if !same {
-		return
-	}
+func (s *signals) refuse(ctx context.Context, kind v1alpha1.ProviderKind, namespace, name string) {
+	// Only the name of the object is looked at.
+	obj := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 
 	select {
-	case s.refusals[p.ProviderKind()] <- event.GenericEvent{Object: obj}:
+	case s.refusals[kind] <- event.GenericEvent{Object: obj}:
 	case <-ctx.Done():
 	}
 }
@@ -55,6 +54,7 @@ type poller struct {
 	clock    clockwork.Clock
 	interval time.Duration
 	changed  chan<- event.GenericEvent
+	refused  func(ctx context.Context, kind v1alpha1.ProviderKind, namespace, name string)
 
 	mu sync.Mutex
 	// unclaimed are changed subscriptions, by remoteKey, that no resource had recorded when they were looked for:
@@ -101,9 +101,17 @@ func (p *poller) round(ctx context.Context) {
 func (p *poller) poll(ctx context.Context, account *provider.Account) {
 	log := ctrl.LoggerFrom(ctx).WithName("poller")
 
+	if held, _ := account.Refused(); held != nil {
+		return
+	}
+
 	ids, err := account.PollChanges(ctx)
 	if err != nil {
 		// The provider's own controller tells of what is wrong with it.
+		if held, _ := account.Refused(); held != nil {
+			p.refused(ctx, account.Config().Kind, account.Config().Namespace, account.Config().Name)
+		}
+
 		log.V(1).Info("Could not ask for changed delivery statuses", "provider", account.Config().Name, "error", scrub(err.Error()))
 
 		return

@@ -22,10 +22,9 @@ import (
 	"github.com/hookline-dev/hookline/internal/provider"
 )
 
-// Update, and not only patch, on the providers: the finalizer of one in use is put on and taken off.
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhookproviders;clusterwebhookproviders,verbs=get;list;watch;update;patch
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhookproviders/status;clusterwebhookproviders/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhookproviders/finalizers;clusterwebhookproviders/finalizers,verbs=update
+// Patch on the providers: the finalizer of one in use is put on and taken off.
+// +kubebuilder:rbac:groups=hookline.dev,resources=webhookproviders;clusterwebhookproviders,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=hookline.dev,resources=webhookproviders/status;clusterwebhookproviders/status,verbs=patch
 
 // providerObject is a provider that is also an object of the client.
 type providerObject interface {

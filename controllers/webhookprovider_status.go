@@ -46,7 +46,7 @@ func (s *providerScope) conclude(ctx context.Context, failure error) (ctrl.Resul
 	case outcomeSynced:
 		interval := s.account.Config().Interval
 
-		return ctrl.Result{RequeueAfter: max(s.account.ListDue(), 0) + jitter(s.obj.GetUID(), interval)}, nil
+		return ctrl.Result{RequeueAfter: max(s.account.ListDue(), minDriftDelay) + jitter(s.obj.GetUID(), interval)}, nil
 	default:
 		return ctrl.Result{RequeueAfter: out.after}, nil
 	}

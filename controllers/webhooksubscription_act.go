@@ -243,11 +243,10 @@ func (s *subscriptionScope) tellUpdate(step action) {
 
 // take records that an existing subscription stands for the resource.
 func (s *subscriptionScope) take(step action) error {
-	if s.remote == nil {
-		for i := range s.have.Matches {
-			if s.have.Matches[i].ID == step.ID {
-				s.remote = &s.have.Matches[i].Subscription
-			}
+	s.remote = s.have.Remote
+	for i := range s.have.Matches {
+		if s.have.Matches[i].ID == step.ID {
+			s.remote = &s.have.Matches[i].Subscription
 		}
 	}
 

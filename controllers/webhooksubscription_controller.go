@@ -20,12 +20,12 @@ import (
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhooksubscriptions,verbs=get;list;watch;update;patch
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhooksubscriptions/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups=hookline.dev,resources=webhooksubscriptions/finalizers,verbs=update
+// Every write to a resource is a patch; leases are in a role of the manager's own namespace.
+// +kubebuilder:rbac:groups=hookline.dev,resources=webhooksubscriptions,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=hookline.dev,resources=webhooksubscriptions/status,verbs=patch
 // Secrets: list and watch are of metadata only, so that a change of one is seen; get reads the value of one that a
-// resource refers to; create, update and patch write generated signing secrets, only those whose ownerRef is ours.
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// resource refers to; create and patch write generated signing secrets, only those whose ownerRef is ours.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // Namespaces: their labels decide whether a cluster provider allows them, metadata only.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -46,7 +46,7 @@ type subscriptionReconciler struct {
 	// attempts are when creates failed, by UID: until then they may have taken effect.
 	attempts sync.Map
 	// refused asks for a look at a provider that refused its credentials.
-	refused func(context.Context, v1alpha1.Provider)
+	refused func(ctx context.Context, kind v1alpha1.ProviderKind, namespace, name string)
 }
 
 // phase is one step of a reconcile. An error ends it; see outcomeOf for what becomes of it.

@@ -180,6 +180,11 @@ func (s *subscriptionScope) blocked(err error) error {
 	}
 
 	after := out.after
+	if _, refused := errors.AsType[*subscription.AuthError](err); refused {
+		// Not before the provider itself is tried again: one refusal holds up all its subscriptions.
+		after = s.options.ProbeInterval
+	}
+
 	if after == 0 {
 		// The longer it has been tried, the less often.
 		tried := s.clock.Since(s.sub.DeletionTimestamp.Time)

@@ -271,10 +271,17 @@ func older(a, b *v1alpha1.WebhookSubscription) bool {
 // plan decides what to do.
 func (s *subscriptionScope) plan(context.Context) error {
 	s.actions = plan(s.want, s.have, s.caps)
-	s.remote = s.have.Remote
+
+	// What was only looked up is not ours before an action takes it.
+	if s.have.ID != "" {
+		s.remote = s.have.Remote
+	}
 
 	return nil
 }
+
+// minDriftDelay keeps a list that is due already from being asked for in a tight loop.
+const minDriftDelay = time.Second
 
 // settled tells whether the resource was as asked for, by the present spec, when this reconcile began.
 func (s *subscriptionScope) settled() bool {
@@ -286,5 +293,5 @@ func (s *subscriptionScope) settled() bool {
 func (s *subscriptionScope) driftDue() time.Duration {
 	interval := s.account.Config().Interval
 
-	return max(s.account.ListDue(), 0) + jitter(s.sub.UID, interval)
+	return max(s.account.ListDue(), minDriftDelay) + jitter(s.sub.UID, interval)
 }

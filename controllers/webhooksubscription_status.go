@@ -91,7 +91,7 @@ func (s *subscriptionScope) conclude(ctx context.Context, failure error) (ctrl.R
 
 	var refused *subscription.AuthError
 	if errors.As(failure, &refused) && s.provider != nil {
-		s.refused(ctx, s.provider)
+		s.refused(ctx, s.provider.ProviderKind(), s.provider.GetNamespace(), s.provider.GetName())
 	}
 
 	if s.flow.released {
