@@ -219,7 +219,7 @@ func (e *Engine) drain(abort context.CancelFunc) {
 		e.senders.Wait()
 		close(done)
 	}()
-	timer := time.NewTimer(max(e.cfg.ShutdownGrace-settleReserve, e.cfg.ShutdownGrace/2)) //nolint:mnd // Half of a short grace.
+	timer := time.NewTimer(max(e.cfg.ShutdownGrace-settleReserve, e.cfg.ShutdownGrace/2))
 	defer timer.Stop()
 	select {
 	case <-done:

@@ -789,3 +789,29 @@ func TestBusyEndpointDoesNotStarveAnother(t *testing.T) {
 	}
 	greedy.got(t, 120)
 }
+
+func TestIntervalOutlastsChangesAndRestarts(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	r := newRig(t, nil)
+	id := r.subscribe(endpoint.URL, nil)
+	r.enable(id, false)
+	begun, _ := r.registry.Current(id)
+	r.update(id, subscription.Patch{Events: &[]string{"a.*"}})
+	skipped := r.publish("a.b", "skipped")
+	r.settledTo(skipped[0])
+	r.restart()
+	r.enable(id, true)
+	ended, _ := r.registry.Current(id)
+	last := r.publish("a.b", "taken")
+	endpoint.got(t, 1)
+	r.settledTo(last[0])
+	got, err := r.journal.View().Skipped(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []journal.Interval{{Subscription: id, From: begun.Seq, To: ended.Seq, Reason: "Disabled"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("skipped (-want +got):\n%s", diff)
+	}
+}
