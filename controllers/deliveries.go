@@ -17,45 +17,33 @@ import (
 // hundred parts HTTP status codes into classes.
 const hundred = 100
 
-// mergeDeliveries is what a status should tell of deliveries: latest where the result of one turned, where an
-// event came or went, or where what is shown is older than refresh; otherwise shown as it is. due is when to look
-// again at what is shown for now; 0 where it is the latest.
+// mergeDeliveries is what a status should tell of deliveries: latest, where the result of one turned, an event came
+// or went, or one is newer by refresh than what is shown of it; otherwise shown as it is, whose times may so be
+// that much behind.
 func mergeDeliveries(
-	shown []v1alpha1.DeliveryStatus, latest []subscription.DeliveryStatus, now time.Time, refresh time.Duration,
-) (merged []v1alpha1.DeliveryStatus, due time.Duration) {
+	shown []v1alpha1.DeliveryStatus, latest []subscription.DeliveryStatus, refresh time.Duration,
+) []v1alpha1.DeliveryStatus {
 	next := deliveriesOf(latest)
 
-	turned := !slices.EqualFunc(shown, next, func(a, b v1alpha1.DeliveryStatus) bool {
-		return a.Event == b.Event && a.Success == b.Success && a.ResponseCode/hundred == b.ResponseCode/hundred
+	same := slices.EqualFunc(shown, next, func(a, b v1alpha1.DeliveryStatus) bool {
+		turned := a.Success != b.Success || a.ResponseCode/hundred != b.ResponseCode/hundred
+
+		return a.Event == b.Event && !turned && !newer(a.DeliveryTimestamp, b.DeliveryTimestamp, refresh)
 	})
-	if turned {
-		return next, 0
+	if same {
+		return shown
 	}
 
-	for i := range next {
-		if sameDelivery(shown[i], next[i]) {
-			continue
-		}
-
-		left := refresh
-		if at := shown[i].DeliveryTimestamp; at != nil {
-			left = at.Add(refresh).Sub(now)
-		}
-
-		if left <= 0 {
-			return next, 0
-		}
-
-		if due == 0 || left < due {
-			due = left
-		}
-	}
-
-	return shown, due
+	return next
 }
 
-func sameDelivery(a, b v1alpha1.DeliveryStatus) bool {
-	return a.DeliveryTimestamp.Equal(b.DeliveryTimestamp) && a.ResponseCode == b.ResponseCode && a.ResponseText == b.ResponseText
+// newer tells whether b is at least that much later than a.
+func newer(a, b *metav1.Time, by time.Duration) bool {
+	if a == nil || b == nil {
+		return a != b
+	}
+
+	return b.Sub(a.Time) >= by
 }
 
 // deliveriesOf are statuses in the order of the API: failing ones first, then by event, and not too many.

@@ -232,57 +232,52 @@ func TestMergeDeliveries(t *testing.T) {
 		return subscription.DeliveryStatus{Event: event, Success: code < 300, ResponseCode: code, ResponseText: "text", Timestamp: now.Add(-ago)}
 	}
 
-	type result struct {
-		Merged []v1alpha1.DeliveryStatus
-		Due    time.Duration
-	}
-
 	cases := map[string]struct {
 		reason string
 		shown  []v1alpha1.DeliveryStatus
 		latest []subscription.DeliveryStatus
-		want   result
+		want   []v1alpha1.DeliveryStatus
 	}{
 		"First": {
 			reason: "Failing ones come first, then by event.",
 			latest: []subscription.DeliveryStatus{latest("b", 200, 0), latest("a", 200, 0), latest("c", 500, 0)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("c", 500, 0), shown("a", 200, 0), shown("b", 200, 0)}},
+			want:   []v1alpha1.DeliveryStatus{shown("c", 500, 0), shown("a", 200, 0), shown("b", 200, 0)},
 		},
 		"Same": {
 			reason: "Nothing new is nothing to write.",
 			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, time.Minute)},
 			latest: []subscription.DeliveryStatus{latest("a", 200, time.Minute)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 200, time.Minute)}},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 200, time.Minute)},
 		},
 		"OnlyTheTime": {
-			reason: "A success after a success waits until the shown one is five minutes old.",
+			reason: "A success after a success is shown when it is five minutes later.",
 			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, 2*time.Minute)},
 			latest: []subscription.DeliveryStatus{latest("a", 201, time.Second)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 200, 2*time.Minute)}, Due: 3 * time.Minute},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 200, 2*time.Minute)},
 		},
 		"OldTime": {
 			reason: "Then it is renewed.",
-			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, 5*time.Minute)},
+			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, 6*time.Minute)},
 			latest: []subscription.DeliveryStatus{latest("a", 200, time.Second)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 200, time.Second)}},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 200, time.Second)},
 		},
 		"Turned": {
 			reason: "A result of another class is shown at once.",
 			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, time.Second)},
 			latest: []subscription.DeliveryStatus{latest("a", 503, 0)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 503, 0)}},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 503, 0)},
 		},
 		"SameClassOfFailure": {
 			reason: "502 after 503 is no news.",
 			shown:  []v1alpha1.DeliveryStatus{shown("a", 503, time.Minute)},
 			latest: []subscription.DeliveryStatus{latest("a", 502, 0)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 503, time.Minute)}, Due: 4 * time.Minute},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 503, time.Minute)},
 		},
 		"NewEvent": {
 			reason: "An event that was not shown is shown at once, and the others with it.",
 			shown:  []v1alpha1.DeliveryStatus{shown("a", 200, time.Minute)},
 			latest: []subscription.DeliveryStatus{latest("a", 200, 0), latest("b", 200, 0)},
-			want:   result{Merged: []v1alpha1.DeliveryStatus{shown("a", 200, 0), shown("b", 200, 0)}},
+			want:   []v1alpha1.DeliveryStatus{shown("a", 200, 0), shown("b", 200, 0)},
 		},
 		"Gone": {
 			reason: "What the provider no longer knows is no longer shown.",
@@ -294,8 +289,7 @@ func TestMergeDeliveries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 
-			merged, due := mergeDeliveries(tc.shown, tc.latest, now, 5*time.Minute)
-			if diff := cmp.Diff(tc.want, result{merged, due}); diff != "" {
+			if diff := cmp.Diff(tc.want, mergeDeliveries(tc.shown, tc.latest, 5*time.Minute)); diff != "" {
 				t.Errorf("%s\nmergeDeliveries (-want +got):\n%s", tc.reason, diff)
 			}
 		})
@@ -308,7 +302,7 @@ func TestMergeDeliveries(t *testing.T) {
 
 	many[59].Success, many[59].ResponseCode = false, 500
 
-	merged, _ := mergeDeliveries(nil, many, now, time.Minute)
+	merged := mergeDeliveries(nil, many, time.Minute)
 	if len(merged) != v1alpha1.MaxDeliveryStatuses || merged[0].Event != "e59" {
 		t.Errorf("of 60 statuses %d are shown, %s first: want %d, the failing one first", len(merged), merged[0].Event, v1alpha1.MaxDeliveryStatuses)
 	}

@@ -280,9 +280,6 @@ func (s *subscriptionScope) plan(context.Context) error {
 	return nil
 }
 
-// minDriftDelay keeps a list that is due already from being asked for in a tight loop.
-const minDriftDelay = time.Second
-
 // settled tells whether the resource was as asked for, by the present spec, when this reconcile began.
 func (s *subscriptionScope) settled() bool {
 	return isReady(s.before.Status.Conditions) && s.before.Status.ObservedGeneration == s.sub.Generation
@@ -293,5 +290,18 @@ func (s *subscriptionScope) settled() bool {
 func (s *subscriptionScope) driftDue() time.Duration {
 	interval := s.account.Config().Interval
 
-	return max(s.account.ListDue(), minDriftDelay) + jitter(s.sub.UID, interval)
+	due := s.account.ListDue()
+	if due <= 0 {
+		// The list is due already: soon, and spread no more than a herd needs.
+		return minDriftDelay + jitter(s.sub.UID, min(interval, maxOverdueSpread))
+	}
+
+	return due + jitter(s.sub.UID, interval)
 }
+
+const (
+	// minDriftDelay keeps a list that is due already from being asked for in a tight loop.
+	minDriftDelay = time.Second
+	// maxOverdueSpread is the interval whose jitter spreads those that wait for a list that is due already.
+	maxOverdueSpread = time.Minute
+)

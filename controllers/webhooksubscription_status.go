@@ -65,20 +65,10 @@ func (s *subscriptionScope) readDeliveries(ctx context.Context) error {
 			return nil
 		}
 
-		s.showDeliveries(latest)
+		s.sub.Status.DeliveryStatuses = mergeDeliveries(s.sub.Status.DeliveryStatuses, latest, s.options.StatusRefresh)
 	}
 
 	return nil
-}
-
-func (s *subscriptionScope) showDeliveries(latest []subscription.DeliveryStatus) {
-	merged, due := mergeDeliveries(s.sub.Status.DeliveryStatuses, latest, s.clock.Now(), s.options.StatusRefresh)
-	s.sub.Status.DeliveryStatuses = merged
-
-	if due > 0 {
-		s.account.SetChanged(s.remote.ID, true)
-		s.flow.soon(due)
-	}
 }
 
 // conclude turns what came of the phases into the status, writes it if its meaning changed, and says when to
