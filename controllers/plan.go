@@ -37,6 +37,8 @@ type desired struct {
 type observed struct {
 	// ID is the subscription the status knows; empty while there is none.
 	ID string
+	// Observed: the subscription with that ID was only observed so far, neither created nor taken over.
+	Observed bool
 	// Remote is the subscription with that ID, or else with desired.TakeID; nil where the provider has none.
 	Remote *subscription.Subscription
 	// HeldBy is the other resource that holds Remote; empty where none does.
@@ -163,6 +165,11 @@ func planKnown(want desired, have observed, caps subscription.Capabilities) []ac
 		return []action{notFound(have.ID)}
 	case have.Remote == nil:
 		return []action{{Verb: verbCreate, Cause: causeMissing, Draft: want.Draft}}
+	case have.Observed && !want.ObserveOnly && !want.AdoptionAllowed:
+		// Who may look at a subscription may not therefore take it over.
+		return []action{adoptionNotAllowed(have.ID)}
+	case have.Observed && !want.ObserveOnly:
+		return append([]action{{Verb: verbAdopt, Cause: causeNew, ID: have.ID}}, mend(want, have, *have.Remote, caps)...)
 	default:
 		return mend(want, have, *have.Remote, caps)
 	}

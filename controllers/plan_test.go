@@ -342,6 +342,21 @@ func TestPlan(t *testing.T) {
 				Message: "The subscription differs from the spec in spec.url, and spec.managementPolicy ObserveOnly forbids to change it",
 			}},
 		},
+		"ObservedThenFull": {
+			reason: "Managing what was observed is taking it over.",
+			want:   wanting(func(d *desired) { d.AdoptionAllowed = true }), have: knowing(new(aRemote()), func(o *observed) { o.Observed = true }),
+			expect: []action{{Verb: verbAdopt, Cause: causeNew, ID: "sub-1"}},
+		},
+		"ObservedThenFullNotAllowed": {
+			reason: "Which the provider must allow.",
+			want:   wanting(), have: knowing(new(aRemote()), func(o *observed) { o.Observed = true }),
+			expect: []action{adoptionNotAllowed("sub-1")},
+		},
+		"ObservedAndGoneThenFull": {
+			reason: "There is nothing to take over any more, so one is created.",
+			want:   wanting(), have: knowing(nil, func(o *observed) { o.Observed = true }),
+			expect: []action{{Verb: verbCreate, Cause: causeMissing, Draft: aDraft()}},
+		},
 		"ObserveOnlyMissing": {
 			reason: "Nothing is created.",
 			want:   wanting(func(d *desired) { d.ObserveOnly = true }),

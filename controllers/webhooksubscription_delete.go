@@ -23,7 +23,7 @@ const (
 // resolveForDeletion finds what is to be let go of, and the account to do it with.
 func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
 	s.farewell = farewell{Policy: s.sub.DeletionPolicyOrDefault(), ID: s.sub.Status.SubscriptionID}
-	if s.sub.Spec.ManagementPolicyOrDefault() == v1alpha1.ManagementPolicyObserveOnly {
+	if s.sub.Spec.ManagementPolicyOrDefault() == v1alpha1.ManagementPolicyObserveOnly || s.farewell.ID != "" && onlyObserved(s.sub) {
 		s.farewell.Policy = v1alpha1.DeletionPolicyOrphan
 	}
 

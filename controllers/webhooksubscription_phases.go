@@ -17,6 +17,7 @@ import (
 func (s *subscriptionScope) observe(ctx context.Context) error {
 	s.have = observed{ID: s.knownID()}
 	if status := &s.sub.Status; s.have.ID != "" {
+		s.have.Observed = onlyObserved(s.sub)
 		s.have.CredentialsDigest = status.CredentialsDigest
 		if status.Secret != nil {
 			s.have.SecretDigest = status.Secret.Digest
@@ -31,6 +32,13 @@ func (s *subscriptionScope) observe(ctx context.Context) error {
 	default:
 		return s.observeMatches(ctx)
 	}
+}
+
+// onlyObserved tells whether the subscription that the status knows was neither created nor taken over.
+func onlyObserved(sub *v1alpha1.WebhookSubscription) bool {
+	_, created := markOf(sub)
+
+	return !created && !sub.Status.Adopted && sub.Status.Secret == nil
 }
 
 // knownID is the status' id if it is one of the present provider. A provider that was made again under the same
