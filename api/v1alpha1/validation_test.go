@@ -78,6 +78,8 @@ func submit(t *testing.T, c verdictCase) []metav1.StatusCause {
 
 // TestVerdicts sends each object through the real API server and the rules in Go, and compares what they say.
 func TestVerdicts(t *testing.T) {
+	apiServer(t)
+
 	for name, c := range verdictCases() {
 		t.Run(name, func(t *testing.T) {
 			errs := validate(c)
