@@ -41,8 +41,7 @@ func checkLackingDeliveries(p *probe) {
 		_, answers["Logs"] = p.api.Logs(p.ctx, created.ID, subscription.LogQuery{})
 	}
 	for method, err := range answers {
-		var unsupported *subscription.UnsupportedError
-		if !errors.As(err, &unsupported) {
+		if _, ok := errors.AsType[*subscription.UnsupportedError](err); !ok {
 			p.Errorf("%s, which the provider lacks: want *UnsupportedError, got %v", method, err)
 		}
 	}

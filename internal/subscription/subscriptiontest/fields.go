@@ -16,8 +16,6 @@ import (
 // field is one field of a subscription: how it is asked for and how it comes back.
 type field struct {
 	field subscription.Field
-	// name tells cases of one field apart.
-	name string
 	// shows are the fields of subscription.Subscription it is seen in.
 	shows []string
 	draft func(p *probe, d *subscription.Draft)
