@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -145,14 +146,20 @@ var _ = Describe("Providers", func() {
 		first := w.becomes(ctx, sub, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonRetrying)
 		w.becomes(ctx, sub, v1alpha1.ConditionReconciling, "True "+v1alpha1.ReasonRetrying)
 		w.state(sub, "retrying")
-		asked := w.account.RequestCount()
-		version := refresh(ctx, w, sub).ResourceVersion
-		Eventually(func() int {
-			w.clock.Advance(time.Minute)
+		triedAgain := func() {
+			GinkgoHelper()
+			asked := w.account.RequestCount()
+			Eventually(func() int {
+				w.clock.Advance(time.Minute)
 
-			return w.account.RequestCount()
-		}).Should(BeNumerically(">", asked+2), "it is tried again")
-		Expect(refresh(ctx, w, sub).ResourceVersion).To(Equal(version), "and nothing is written that says nothing new")
+				return w.account.RequestCount()
+			}).Should(BeNumerically(">", asked+2), "it is tried again")
+		}
+		triedAgain() // The create first, and then the list that tells what became of it: each says what failed.
+		before := refresh(ctx, w, sub).DeepCopy()
+		triedAgain()
+		Expect(cmp.Diff(before.Status, refresh(ctx, w, sub).Status)).To(BeEmpty())
+		Expect(sub.ResourceVersion).To(Equal(before.ResourceVersion), "nothing is written that says nothing new")
 		Expect(first.Message).To(ContainSubstring("503"))
 		Expect(w.account.Subscriptions()).To(BeEmpty())
 		w.account.Heal()

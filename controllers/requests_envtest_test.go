@@ -247,7 +247,7 @@ var _ = Describe("Deliveries", func() {
 })
 
 // pollInterval is how often whose deliveries changed is asked, in the cases that are about that.
-const pollInterval = 2 * time.Minute
+const pollInterval = time.Minute
 
 // polling makes a world in which it is asked at all.
 func polling(o *worldOptions) { o.poll = pollInterval }

@@ -47,6 +47,8 @@ type world struct {
 	clock    *hooklinetest.Clock
 	env      *hooklinetest.Env
 	logs     *lockedBuffer
+	poll     time.Duration
+	began    time.Time
 	texts    []string // what must show up nowhere
 	expected []expectation
 }
@@ -99,6 +101,7 @@ func newWorld(ctx context.Context, options ...worldOption) *world {
 		hooklinetest.UseProvider(w.provider), hooklinetest.UseClock(w.clock), hooklinetest.InNamespaces(w.ns),
 		hooklinetest.LogTo(w.logs), hooklinetest.PollDeliveries(chosen.poll), hooklinetest.StopMyself(),
 	}, chosen.start...)...)
+	w.poll, w.began = chosen.poll, w.clock.Now()
 	DeferCleanup(w.finish)
 	if !chosen.bare {
 		w.create(ctx, w.webhookProvider(providerName))

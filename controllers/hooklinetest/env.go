@@ -38,8 +38,9 @@ const (
 	startTimeout = time.Minute
 	// stopTimeout is how long they may take to end.
 	stopTimeout = 30 * time.Second
-	// logVerbosity is more than anything that Hookline logs has.
-	logVerbosity = 10
+	// logVerbosity is more than anything that Hookline logs has, and less than that at which the client of the API
+	// server logs what it receives, Secrets included.
+	logVerbosity = 5
 )
 
 // Env is Hookline's controllers, running in the test's process against its API server.
