@@ -77,8 +77,7 @@ func isTimeout(err error) bool {
 // explainOther keeps the kind of a failure and leaves out what may vary or tell a secret:
 // whatever the endpoint said, which the HTTP library quotes or puts after a colon.
 func explainOther(err error) string {
-	var operation *net.OpError
-	if errors.As(err, &operation) {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
 		return "The connection to the endpoint failed (" + operation.Op + ")"
 	}
 	for wrapped := errors.Unwrap(err); wrapped != nil; wrapped = errors.Unwrap(err) {

@@ -44,7 +44,7 @@ type published struct {
 func newSchedule(t *testing.T, seed uint64, crashes bool) *schedule {
 	t.Helper()
 	s := &schedule{
-		random:  rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // A test's own randomness, to be repeated.
+		random:  rand.New(rand.NewPCG(seed, 1)),
 		crashes: crashes, subs: map[string]*modelled{},
 	}
 	r := &rig{t: t, fs: vfs.NewCrashableMem(), clock: clockwork.NewRealClock(), change: func(c *Config) {
@@ -110,7 +110,7 @@ func (s *schedule) create() {
 	failing := s.random.IntN(60)
 	salt := s.random.Uint64()
 	sub.endpoint.respond(func(w http.ResponseWriter, id string, nth int) {
-		if coin := rand.New(rand.NewPCG(salt, hash(id)+uint64(nth))); coin.IntN(100) < failing { //nolint:gosec // As above.
+		if coin := rand.New(rand.NewPCG(salt, hash(id)+uint64(nth))); coin.IntN(100) < failing {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
@@ -168,7 +168,7 @@ func (s *schedule) crash() {
 	if !ok {
 		s.t.Fatal("the file system cannot crash")
 	}
-	left := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: s.random.IntN(101), RNG: rand.New(rand.NewPCG(s.random.Uint64(), 2))}) //nolint:gosec // As above.
+	left := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: s.random.IntN(101), RNG: rand.New(rand.NewPCG(s.random.Uint64(), 2))})
 	s.stop()
 	s.close()
 	s.fs = left
@@ -274,7 +274,7 @@ func TestEveryEventHasItsEnd(t *testing.T) {
 	for name, crashes := range map[string]bool{"Restarts": false, "Crashes": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seed := rand.Uint64() //nolint:gosec // As above.
+			seed := rand.Uint64()
 			t.Logf("Seed %d", seed)
 			s := newSchedule(t, seed, crashes)
 			for range steps {

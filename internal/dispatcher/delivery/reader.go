@@ -139,8 +139,8 @@ func skipReason(sub *registry.Subscription) string {
 // run reads until ctx ends. The error is of the journal.
 func (r *reader) run(ctx context.Context) error {
 	for {
-		if err := r.engine.room(ctx); err != nil {
-			return nil //nolint:nilerr // The context ended, which is how reading ends.
+		if !r.engine.room(ctx) {
+			return nil
 		}
 		records, err := r.engine.cfg.Journal.Read(ctx, r.next, readBatch)
 		if ctx.Err() != nil {
@@ -150,11 +150,11 @@ func (r *reader) run(ctx context.Context) error {
 			return fmt.Errorf("reading the journal from position %d: %w", r.next, err)
 		}
 		for i := range records {
-			if err := r.take(ctx, &records[i]); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-
+			err := r.take(ctx, &records[i])
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 			r.next = records[i].Seq + 1
@@ -278,18 +278,18 @@ func (e *Engine) advance(seq journal.Seq) {
 }
 
 // room waits until the next batch has room, so that a slow disk slows the reader down
-// rather than filling the memory. The error is of the context.
-func (e *Engine) room(ctx context.Context) error {
+// rather than filling the memory. It tells whether to go on: not when ctx has ended.
+func (e *Engine) room(ctx context.Context) bool {
 	for {
 		e.mu.Lock()
 		size, settled := e.pending.size(), e.settled
 		e.mu.Unlock()
 		if size < maxPending {
-			return ctx.Err()
+			return ctx.Err() == nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false
 		case <-settled:
 		}
 	}

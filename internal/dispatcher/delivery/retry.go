@@ -37,7 +37,7 @@ func DefaultSchedule() Schedule {
 // ParseSchedule reads a comma-separated list of durations, such as "0s,5s,5m".
 func ParseSchedule(text string) (Schedule, error) {
 	var schedule Schedule
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		wait, err := time.ParseDuration(strings.TrimSpace(part))
 		if err != nil {
 			return nil, fmt.Errorf("retry schedule %q: %q is not a duration: write such as 0s,5s,5m", text, part)
@@ -70,11 +70,11 @@ func (s Schedule) Validate() error {
 // next is how long to wait after a failed attempt, the made-th from 1, and whether there
 // is another one. retryAfter is what the receiver asked for, 0 where it did not.
 func (s Schedule) next(made, maxAttempts int32, retryAfter time.Duration, random func() float64) (time.Duration, bool) {
-	limit := int32(len(s))
+	limit := len(s)
 	if maxAttempts > 0 {
-		limit = maxAttempts
+		limit = int(maxAttempts)
 	}
-	if made >= limit {
+	if int(made) >= limit {
 		return 0, false
 	}
 	step := s[len(s)-1]
