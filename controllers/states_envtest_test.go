@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// updateVariable, set to anything, writes the files under testdata/states in place of comparing with them.
+	// updateVariable, set to anything, writes the files under statesDirectory in place of comparing with them.
 	updateVariable = "HOOKLINE_UPDATE_TESTDATA"
 	// statesDirectory holds one object for each kind and state, as the controllers left it, for whatever judges
 	// objects: Argo CD's health checks, kstatus.
-	statesDirectory = "testdata/states"
+	statesDirectory = "../config/argocd/resource_customizations/hookline.dev"
 	// anyTime and anyNamespace stand for every time and for the namespace of the case.
 	anyTime      = "2026-01-01T00:00:00Z"
 	anyNamespace = "team"
 )
 
-// state compares an object with testdata/states/<kind>/<name>.yaml, or writes it there. What differs from run
+// state compares an object with <kind>/testdata/<name>.yaml in statesDirectory, or writes it there. What differs from run
 // to run is replaced: times, uids, ids, digests, the namespace.
 func (w *world) state(object client.Object, name string) {
 	GinkgoHelper()
@@ -40,7 +40,7 @@ func (w *world) state(object client.Object, name string) {
 	Expect(err).NotTo(HaveOccurred())
 	gvk, err := apiutil.GVKForObject(object, hooklinetest.Scheme())
 	Expect(err).NotTo(HaveOccurred())
-	path := filepath.Join(statesDirectory, strings.ToLower(gvk.Kind), name+".yaml")
+	path := filepath.Join(statesDirectory, gvk.Kind, "testdata", name+".yaml")
 	if os.Getenv(updateVariable) != "" {
 		Expect(os.MkdirAll(filepath.Dir(path), 0o755)).To(Succeed())
 		Expect(os.WriteFile(path, content, 0o644)).To(Succeed())

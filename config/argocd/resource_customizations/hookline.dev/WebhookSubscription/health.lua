@@ -33,7 +33,10 @@ if obj.metadata.deletionTimestamp ~= nil then
   if isTrue(stalled) then
     return { status = "Degraded", message = text(stalled) }
   end
-  return { status = "Progressing", message = "Deleting: waiting for the provider" }
+  if isTrue(reconciling) then
+    return { status = "Progressing", message = "Deleting: " .. text(reconciling) }
+  end
+  return { status = "Progressing", message = "Deleting" }
 end
 
 if isTrue(paused) then
