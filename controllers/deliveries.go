@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"slices"
 	"time"
 
@@ -52,7 +53,8 @@ func deliveriesOf(latest []subscription.DeliveryStatus) []v1alpha1.DeliveryStatu
 
 	for _, status := range latest {
 		made := v1alpha1.DeliveryStatus{
-			Event: status.Event, Success: status.Success, ResponseCode: int32(status.ResponseCode), ResponseText: scrub(status.ResponseText),
+			Event: status.Event, Success: status.Success, ResponseText: scrub(status.ResponseText),
+			ResponseCode: int32(status.ResponseCode), //nolint:gosec // an HTTP status has three digits.
 		}
 		if !status.Timestamp.IsZero() {
 			// The API server keeps whole seconds.
@@ -131,13 +133,10 @@ const jitterParts = 10
 
 // jitter is a time from 0 to a tenth of the interval, always the same for one UID.
 func jitter(uid types.UID, interval time.Duration) time.Duration {
-	window := uint64(interval / jitterParts)
-	if window == 0 {
-		return 0
-	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(uid)) // a hash takes everything
 
-	hash := fnv.New64a()
-	_, _ = hash.Write([]byte(uid))
+	share := float64(hash.Sum32()) / (math.MaxUint32 + 1)
 
-	return time.Duration(hash.Sum64() % window)
+	return time.Duration(share * float64(interval/jitterParts))
 }

@@ -51,8 +51,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 func register[C prometheus.Collector](registerer prometheus.Registerer, collector *C) error {
 	err := registerer.Register(*collector)
 
-	var known prometheus.AlreadyRegisteredError
-	if errors.As(err, &known) {
+	if known, twice := errors.AsType[prometheus.AlreadyRegisteredError](err); twice {
 		if existing, same := known.ExistingCollector.(C); same {
 			*collector = existing
 

@@ -87,7 +87,10 @@ func rateLimited(after time.Duration) *outcome {
 // transient is tried again with growing delays. Its message is the cause alone: what was being done when it
 // struck changes from one try to the next.
 func transient(err error) *outcome {
-	return &outcome{kind: outcomeTransient, reason: v1alpha1.ReasonRetrying, message: "Trying again: " + scrub(root(err).Error()), cause: err}
+	return &outcome{
+		kind: outcomeTransient, reason: v1alpha1.ReasonRetrying, cause: err,
+		message: "Trying again: " + scrub(root(err).Error()),
+	}
 }
 
 // root is the error at the beginning of a chain.

@@ -144,7 +144,8 @@ func refuse(want desired, caps subscription.Capabilities) (action, bool) {
 		return action{}, false
 	case errors.As(err, &unsupported):
 		return stall(v1alpha1.ReasonUnsupportedByProvider,
-			"The provider does not support %s: remove it from the spec, or choose another provider", specFields(unsupported.What)), true
+			"The provider does not support %s: remove it from the spec, or choose another provider",
+			specFields(unsupported.What)), true
 	case errors.As(err, &invalid) && invalid.Field == string(subscription.FieldSecret):
 		return stall(v1alpha1.ReasonSecretInvalid, "The signing secret cannot be used: %s", invalid.Message), true
 	default:
@@ -159,7 +160,8 @@ func planKnown(want desired, have observed, caps subscription.Capabilities) []ac
 		return []action{alreadyManaged(have.ID, have.HeldBy)}
 	case want.TakeID != "" && want.TakeID != have.ID:
 		return []action{stall(v1alpha1.ReasonInvalidSpec,
-			"spec.subscriptionId: this resource stands for subscription %s already; set that id, or delete this resource and create another",
+			"spec.subscriptionId: this resource stands for subscription %s already; "+
+				"set that id, or delete this resource and create another",
 			have.ID)}
 	case have.Remote == nil && (want.ObserveOnly || want.TakeID != ""):
 		return []action{notFound(have.ID)}
@@ -304,7 +306,8 @@ func pushSecrets(patch *subscription.Patch, want desired, have observed) []subsc
 		return pushed
 	}
 
-	if authorization := want.Draft.Authorization; patch.Authorization == nil && authorization.SchemeOrNone() != subscription.SchemeNone {
+	authorization := want.Draft.Authorization
+	if patch.Authorization == nil && authorization.SchemeOrNone() != subscription.SchemeNone {
 		patch.Authorization = &authorization
 		pushed = append(pushed, schemeField(authorization))
 	}
@@ -319,7 +322,9 @@ func pushSecrets(patch *subscription.Patch, want desired, have observed) []subsc
 
 // difference is the patch that turns the remote subscription into the draft, secret values aside, and the
 // fields that it sets.
-func difference(want subscription.Draft, have subscription.Subscription, caps subscription.Capabilities) (subscription.Patch, []subscription.Field) {
+func difference(
+	want subscription.Draft, have subscription.Subscription, caps subscription.Capabilities,
+) (subscription.Patch, []subscription.Field) {
 	var (
 		patch  subscription.Patch
 		fields []subscription.Field
@@ -489,7 +494,8 @@ func planDeletion(in farewell) []action {
 		return nil
 	case len(in.Matches) > 1:
 		return []action{stall(v1alpha1.ReasonDeletionBlocked,
-			"Several subscriptions match the one that was being created (%s), so none is deleted: delete the right one at the provider, or set spec.deletionPolicy to Orphan",
+			"Several subscriptions match the one that was being created (%s), so none is deleted: "+
+				"delete the right one at the provider, or set spec.deletionPolicy to Orphan",
 			joinIDs(in.Matches))}
 	case in.Matches[0].HeldBy != "":
 		return nil
@@ -528,13 +534,15 @@ func nameConflict(name, id string) action {
 	}
 
 	return stall(v1alpha1.ReasonNameConflict,
-		"The provider has a subscription %s that is not managed by this resource: choose another spec.name, or take it over with spec.adoptionPolicy IfNameMatches",
+		"The provider has a subscription %s that is not managed by this resource: "+
+			"choose another spec.name, or take it over with spec.adoptionPolicy IfNameMatches",
 		what)
 }
 
 func ambiguous(matches []match) action {
 	return stall(v1alpha1.ReasonAmbiguousCreate,
-		"Several subscriptions at the provider match this one (%s): delete the wrong ones there, or name the right one in spec.subscriptionId",
+		"Several subscriptions at the provider match this one (%s): "+
+			"delete the wrong ones there, or name the right one in spec.subscriptionId",
 		joinIDs(matches))
 }
 

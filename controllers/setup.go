@@ -182,11 +182,13 @@ func setup(mgr ctrl.Manager, options Options, counters *metrics) error {
 	providers := providerParts{
 		client: mgr.GetClient(), pool: pool, recorder: options.Recorder, clock: options.Clock, metrics: counters, options: options,
 	}
-	if err := setupProvider(mgr, providers, signals, func() *v1alpha1.WebhookProvider { return &v1alpha1.WebhookProvider{} }); err != nil {
+	namespaced := func() *v1alpha1.WebhookProvider { return &v1alpha1.WebhookProvider{} }
+	if err := setupProvider(mgr, providers, signals, namespaced); err != nil {
 		return err
 	}
 
-	if err := setupProvider(mgr, providers, signals, func() *v1alpha1.ClusterWebhookProvider { return &v1alpha1.ClusterWebhookProvider{} }); err != nil {
+	cluster := func() *v1alpha1.ClusterWebhookProvider { return &v1alpha1.ClusterWebhookProvider{} }
+	if err := setupProvider(mgr, providers, signals, cluster); err != nil {
 		return err
 	}
 

@@ -174,12 +174,16 @@ func (r *subscriptionReconciler) setup(mgr ctrl.Manager, signals *signals) error
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 
+	users := handler.EnqueueRequestsFromMapFunc(r.usersOf)
+	readers := handler.EnqueueRequestsFromMapFunc(r.readersOf)
+	inhabitants := handler.EnqueueRequestsFromMapFunc(r.livingIn)
+
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.WebhookSubscription{}, builder.WithPredicates(asksForWork())).
-		Watches(&v1alpha1.WebhookProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(providerChanged())).
-		Watches(&v1alpha1.ClusterWebhookProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOf), builder.WithPredicates(providerChanged())).
-		WatchesMetadata(&secret, handler.EnqueueRequestsFromMapFunc(r.readersOf), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
-		WatchesMetadata(&namespace, handler.EnqueueRequestsFromMapFunc(r.livingIn), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&v1alpha1.WebhookProvider{}, users, builder.WithPredicates(providerChanged())).
+		Watches(&v1alpha1.ClusterWebhookProvider{}, users, builder.WithPredicates(providerChanged())).
+		WatchesMetadata(&secret, readers, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		WatchesMetadata(&namespace, inhabitants, builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Channel(signals.changed, &handler.EnqueueRequestForObject{})).
 		WithOptions(r.options.controllerOptions(r.options.MaxConcurrentReconciles)).
 		Complete(r)

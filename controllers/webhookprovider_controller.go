@@ -105,10 +105,13 @@ func setupProvider[P providerObject](mgr ctrl.Manager, parts providerParts, sign
 
 	asked := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 
+	readers := handler.EnqueueRequestsFromMapFunc(r.withSecret)
+	used := handler.EnqueueRequestsFromMapFunc(usedBy(kind))
+
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(empty(), builder.WithPredicates(asked)).
-		WatchesMetadata(&secret, handler.EnqueueRequestsFromMapFunc(r.withSecret), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
-		Watches(&v1alpha1.WebhookSubscription{}, handler.EnqueueRequestsFromMapFunc(usedBy(kind)), builder.WithPredicates(leavesProvider())).
+		WatchesMetadata(&secret, readers, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&v1alpha1.WebhookSubscription{}, used, builder.WithPredicates(leavesProvider())).
 		WatchesRawSource(source.Channel(signals.refusals[kind], &handler.EnqueueRequestForObject{})).
 		WithOptions(parts.options.controllerOptions(providerWorker)).
 		Complete(r)

@@ -129,7 +129,8 @@ func (s *subscriptionScope) patchMetadata(ctx context.Context, change func(*v1al
 		return nil
 	}
 
-	if err := s.client.Patch(ctx, changed, client.MergeFromWithOptions(s.sub.DeepCopy(), client.MergeFromWithOptimisticLock{})); err != nil {
+	patch := client.MergeFromWithOptions(s.sub.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	if err := s.client.Patch(ctx, changed, patch); err != nil {
 		return fmt.Errorf("changing the resource's metadata: %w", err)
 	}
 
@@ -231,7 +232,8 @@ func (s *subscriptionScope) tellUpdate(step action) {
 
 	switch step.Cause {
 	case causeDrift:
-		s.event(corev1.EventTypeWarning, v1alpha1.EventDriftCorrected, "Update", "Somebody changed the subscription at the provider: set back "+changed)
+		s.event(corev1.EventTypeWarning, v1alpha1.EventDriftCorrected, "Update",
+			"Somebody changed the subscription at the provider: set back "+changed)
 	case causeRotation:
 		s.event(corev1.EventTypeNormal, v1alpha1.EventSecretRotated, "Update", "Gave the provider new values of "+changed)
 	case causeResume:

@@ -16,8 +16,8 @@ import (
 
 // How soon, at first and at last, a deletion is tried again that something at the provider blocks.
 const (
-	deletionRetryMin = time.Second
-	deletionRetryMax = time.Minute
+	firstDeletionRetry = time.Second
+	lastDeletionRetry  = time.Minute
 )
 
 // resolveForDeletion finds what is to be let go of, and the account to do it with.
@@ -188,13 +188,13 @@ func (s *subscriptionScope) blocked(err error) error {
 	if after == 0 {
 		// The longer it has been tried, the less often.
 		tried := s.clock.Since(s.sub.DeletionTimestamp.Time)
-		after = min(max(tried/2, deletionRetryMin), deletionRetryMax)
+		after = min(max(tried/2, firstDeletionRetry), lastDeletionRetry)
 	}
 
 	return &outcome{
 		kind: outcomeWaiting, reason: v1alpha1.ReasonDeletionBlocked, after: s.withinGrace(after), cause: err,
-		message: fmt.Sprintf("The subscription cannot be deleted at the provider: %s. Mend that, or set spec.deletionPolicy to Orphan to leave it behind",
-			out.message),
+		message: fmt.Sprintf("The subscription cannot be deleted at the provider: %s. "+
+			"Mend that, or set spec.deletionPolicy to Orphan to leave it behind", out.message),
 	}
 }
 

@@ -131,7 +131,8 @@ func (s *subscriptionScope) resolveGenerated(ctx context.Context) error {
 		return fmt.Errorf("reading Secret %s: %w", s.signing.ref.Name, err)
 	case !metav1.IsControlledBy(secret, s.sub):
 		return terminal(v1alpha1.ReasonSecretInvalid,
-			"Secret %s exists and was not generated for this resource, so it is not touched: delete it, rename it, or use it by spec.secretRef",
+			"Secret %s exists and was not generated for this resource, so it is not touched: "+
+				"delete it, rename it, or use it by spec.secretRef",
 			secret.Name)
 	}
 
@@ -160,7 +161,8 @@ func (s *subscriptionScope) writeSigningSecret(ctx context.Context) error {
 
 	secret := s.signing.object.DeepCopy()
 	if secret == nil {
-		secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.sub.Namespace, Name: s.signing.ref.Name}, Type: corev1.SecretTypeOpaque}
+		secret = &corev1.Secret{Type: corev1.SecretTypeOpaque}
+		secret.Namespace, secret.Name = s.sub.Namespace, s.signing.ref.Name
 	}
 
 	metav1.SetMetaDataLabel(&secret.ObjectMeta, v1alpha1.LabelManagedBy, v1alpha1.LabelManagedByValue)
@@ -176,7 +178,8 @@ func (s *subscriptionScope) writeSigningSecret(ctx context.Context) error {
 
 	secret.Data[s.signing.ref.Key] = []byte(s.signing.value)
 
-	if err := controllerutil.SetControllerReference(s.sub, secret, s.client.Scheme(), controllerutil.WithBlockOwnerDeletion(false)); err != nil {
+	loose := controllerutil.WithBlockOwnerDeletion(false)
+	if err := controllerutil.SetControllerReference(s.sub, secret, s.client.Scheme(), loose); err != nil {
 		return fmt.Errorf("owning Secret %s: %w", secret.Name, err)
 	}
 
