@@ -1,0 +1,139 @@
+package vonage
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+const (
+	// maxMessage bounds what is kept of a server's message, in bytes.
+	maxMessage = 512
+	// maxRetryAfter is the longest that a Retry-After is honoured.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// explanation is what refusals are known to be explained by, and what the gateways in front of
+// such APIs commonly answer with.
+type explanation struct {
+	Message          string              `json:"message"`
+	ErrorDescription string              `json:"error_description"` //nolint:tagliatelle // OAuth 2.0 spells it so.
+	Detail           string              `json:"detail"`
+	Title            string              `json:"title"`
+	Error            string              `json:"error"`
+	Errors           map[string][]string `json:"errors"`
+}
+
+// explain is the vendor's own explanation of a refusal; empty where there is none.
+func explain(body []byte) string {
+	var found explanation
+	// Members that fit are read though another does not; what is no JSON explains nothing.
+	_ = json.Unmarshal(body, &found)
+	var parts []string
+	for _, field := range slices.Sorted(maps.Keys(found.Errors)) {
+		parts = append(parts, field+": "+strings.Join(found.Errors[field], " "))
+	}
+	for _, text := range []string{found.Message, found.ErrorDescription, strings.Join(parts, "; "), found.Detail, found.Title, found.Error} {
+		if text = strings.TrimSpace(text); text != "" {
+			return text
+		}
+	}
+
+	return ""
+}
+
+// portError makes the port's error of a refusal. A 400 is about what was sent only where
+// something was, and a 404 about a subscription only where one was named.
+func (c *Client) portError(call call, got answer, secrets []string) error {
+	message := orStatus(scrub(explain(got.body), secrets), got.status)
+	switch got.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return &subscription.AuthError{Forbidden: got.status == http.StatusForbidden, Message: message}
+	case http.StatusTooManyRequests:
+		return &subscription.RateLimitedError{After: retryAfter(got.header.Get("Retry-After"), c.clock.Now())}
+	case http.StatusNotFound, http.StatusGone:
+		if call.id != nil {
+			return subscription.ErrNotFound
+		}
+	case http.StatusConflict:
+		if call.body != nil {
+			return subscription.ErrNameTaken
+		}
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		if sent, ok := call.body.(fields); ok && sent.Name != nil && saysNameTaken(message) {
+			return subscription.ErrNameTaken
+		}
+		if call.body != nil {
+			return &subscription.InvalidError{Message: message}
+		}
+	}
+	if got.status >= http.StatusMultipleChoices && got.status < http.StatusBadRequest {
+		return fmt.Errorf("the URL answered %d, a redirect, which is not followed: give the URL it leads to", got.status)
+	}
+
+	return fmt.Errorf("the API answered %d: %s", got.status, message)
+}
+
+// saysNameTaken tells whether a refusal is that of a name: how the vendor answers that is
+// documented nowhere, and 400 is as likely as 409.
+func saysNameTaken(message string) bool {
+	message = strings.ToLower(message)
+	for _, taken := range []string{"unique", "already", "in use", "taken", "duplicate"} {
+		if strings.Contains(message, "name") && strings.Contains(message, taken) {
+			return true
+		}
+	}
+
+	return false
+}
+
+func orStatus(message string, status int) string {
+	if message == "" {
+		return http.StatusText(status)
+	}
+
+	return message
+}
+
+// scrub takes a request's secrets out of what a server says of it, and bounds it.
+func scrub(message string, secrets []string) string {
+	// The longest first, so that none is cut by one it contains.
+	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range longest {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "***")
+		}
+	}
+	if len(message) > maxMessage {
+		message = message[:maxMessage] + "…"
+	}
+
+	return strings.ToValidUTF8(message, "")
+}
+
+// retryAfter reads a Retry-After header: seconds, also with a fraction, or a date. The answer is
+// 0 where it is neither or past, and at most maxRetryAfter.
+func retryAfter(text string, now time.Time) time.Duration {
+	text = strings.TrimSpace(text)
+	if number, err := strconv.ParseFloat(text, 64); err == nil {
+		if math.IsNaN(number) || number <= 0 {
+			return 0
+		}
+
+		return time.Duration(math.Ceil(min(number, maxRetryAfter.Seconds()) * float64(time.Second)))
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+
+	return min(max(0, at.Sub(now)), maxRetryAfter)
+}
