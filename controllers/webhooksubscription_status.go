@@ -270,7 +270,7 @@ func (s *subscriptionScope) comeBack(out *outcome) (ctrl.Result, error) {
 		s.flow.soon(s.driftDue())
 	}
 
-	if out.cause != nil {
+	if out.cause != nil && out.kind != outcomeConflict {
 		s.log.Info("Waited", "reason", out.reason, "message", out.message)
 	}
 
