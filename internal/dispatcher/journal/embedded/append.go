@@ -87,7 +87,8 @@ func (j *Journal) Append(ctx context.Context, events []journal.Event) ([]journal
 		}
 		record := unsealedEvent(&event)
 		if len(record) > MaxRecordBytes {
-			return nil, fmt.Errorf("appending event %d: it takes %d bytes with its attributes: the most is %d", i, len(record), MaxRecordBytes)
+			return nil, fmt.Errorf("appending event %d: it takes %d bytes with its attributes: the most is %d",
+				i, len(record), MaxRecordBytes)
 		}
 		r.events = append(r.events, pending{
 			identity: identityOf(&event), tenant: event.Tenant, typ: event.Type, record: record,
@@ -180,7 +181,6 @@ func (j *Journal) closing(ctx context.Context, r *request) error {
 
 // commitLoop gathers what waits and commits it, one group after the other.
 func (j *Journal) commitLoop() {
-	defer j.done.Done()
 	for {
 		select {
 		case <-j.stop:

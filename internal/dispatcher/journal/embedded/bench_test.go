@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -15,18 +14,7 @@ import (
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
 )
 
-// benchDir is where the benchmarks write: HOOKLINE_BENCH_DIR where it is set, so that they
-// can run on the disk that matters, else the system's folder for temporary files.
-func benchDir(b *testing.B) string {
-	b.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("HOOKLINE_BENCH_DIR"), "journal")
-	if err != nil {
-		b.Fatalf("MkdirTemp: %v", err)
-	}
-	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-
-	return dir
-}
+// The benchmarks write where TMPDIR says, so that they can run on the disk that matters.
 
 func benchOpen(b *testing.B, dir string) *embedded.Journal {
 	b.Helper()
@@ -42,7 +30,7 @@ func benchOpen(b *testing.B, dir string) *embedded.Journal {
 func BenchmarkAppend(b *testing.B) {
 	for _, publishers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
-			j := benchOpen(b, benchDir(b))
+			j := benchOpen(b, b.TempDir())
 			body := make([]byte, 512)
 			for i := range body {
 				body[i] = byte(' ' + i*7%90)
@@ -78,7 +66,7 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkSettle settles batches of 256 first attempts that were delivered.
 func BenchmarkSettle(b *testing.B) {
 	const size = 256
-	j := benchOpen(b, benchDir(b))
+	j := benchOpen(b, b.TempDir())
 	events := make([]journal.Event, size)
 	for i := range events {
 		events[i] = journal.Event{Tenant: "acme", ID: fmt.Sprint(i), Type: "order.created"}
@@ -112,7 +100,7 @@ func BenchmarkSettle(b *testing.B) {
 func BenchmarkBacklog(b *testing.B) {
 	const references, batchSize = 1_000_000, 256
 	for b.Loop() {
-		dir := benchDir(b)
+		dir := b.TempDir()
 		j := benchOpen(b, dir)
 		empty := diskUsage(b, dir)
 		began := time.Now()

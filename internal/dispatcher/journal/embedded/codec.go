@@ -97,8 +97,8 @@ func checksum(record []byte, seq journal.Seq) uint32 {
 }
 
 // corrupt is ErrCorrupt with what was found and where.
-func corrupt(what string, seq journal.Seq, found string) error {
-	return fmt.Errorf("%w: %s at position %d: %s", journal.ErrCorrupt, what, seq, found)
+func corrupt(seq journal.Seq, found string) error {
+	return fmt.Errorf("%w: record at position %d: %s", journal.ErrCorrupt, seq, found)
 }
 
 // decodeRecord reads a record stored at a position. Its error is ErrCorrupt with the position.
@@ -114,10 +114,10 @@ func decodeRecord(seq journal.Seq, stored []byte) (journal.Record, error) {
 	case recordMarker:
 		record.Marker = from.version(seq)
 	default:
-		return journal.Record{}, corrupt("record", seq, fmt.Sprintf("unknown kind %d", kind))
+		return journal.Record{}, corrupt(seq, fmt.Sprintf("unknown kind %d", kind))
 	}
 	if !from.end() {
-		return journal.Record{}, corrupt("record", seq, "its fields do not fill it")
+		return journal.Record{}, corrupt(seq, "its fields do not fill it")
 	}
 
 	return record, nil
@@ -133,14 +133,14 @@ func recordTime(seq journal.Seq, stored []byte) (time.Time, error) {
 // openRecord checks a record and returns what its header says and its fields.
 func openRecord(seq journal.Seq, stored []byte) (kind byte, at time.Time, from *fields, err error) {
 	if len(stored) < recordHeader+recordChecksum {
-		return 0, time.Time{}, nil, corrupt("record", seq, fmt.Sprintf("%d bytes are too few", len(stored)))
+		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("%d bytes are too few", len(stored)))
 	}
 	body := stored[:len(stored)-recordChecksum]
 	if want, got := binary.BigEndian.Uint32(stored[len(body):]), checksum(body, seq); want != got {
-		return 0, time.Time{}, nil, corrupt("record", seq, fmt.Sprintf("checksum %08x where %08x is stored", got, want))
+		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("checksum %08x where %08x is stored", got, want))
 	}
 	if body[0] != recordVersion {
-		return 0, time.Time{}, nil, corrupt("record", seq, fmt.Sprintf("unknown version %d", body[0]))
+		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("unknown version %d", body[0]))
 	}
 	at = timeOf(int64(binary.BigEndian.Uint64(body[2:]))) //nolint:gosec // The inverse of appendNanos.
 

@@ -126,7 +126,7 @@ func FuzzDecodeRows(f *testing.F) {
 	attempt := sampleAttempt()
 	event := journal.Event{Tenant: "acme", ID: "1", Type: "x", Accepted: sampleTime}
 	letter := journal.DeadLetter{Tenant: "acme", Reason: journal.ReasonGone, At: sampleTime, Attempts: 3, Last: &attempt}
-	f.Add(encodeAttempt(nil, &attempt, 10))
+	f.Add(encodeAttempt(&attempt, 10))
 	f.Add(encodeRetry(retry{due: sampleTime, attempts: 3}))
 	f.Add(encodeDead(&letter, seal(unsealedEvent(&event), 7)))
 	f.Add(encodeInterval(journal.Interval{To: 9, Reason: "Disabled"}))

@@ -24,8 +24,6 @@ type committer struct {
 	names map[tenantName]string
 	// newest is the highest day that has identities.
 	newest uint32
-	// swept is the first day whose identities may still be there.
-	swept uint32
 }
 
 type tenantName struct{ tenant, name string }

@@ -75,7 +75,7 @@ func fillForDamage(t *testing.T, fs *vfs.MemFS, count, size int) []journal.Event
 		want = append(want, event)
 	}
 	left := killed.CrashClone(vfs.CrashCloneCfg{
-		UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1)), //nolint:gosec // All of it is left, whatever the numbers.
+		UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1)), // All of it is left, whatever the numbers.
 	})
 	if err := j.Close(); err != nil {
 		t.Fatalf("Close: %v", err)

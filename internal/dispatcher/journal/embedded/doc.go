@@ -9,6 +9,10 @@
 //     next Append's makes it durable, or the syncer's, at the latest 10 ms later.
 //   - Reads see events once they are durable, and settled batches at once.
 //
+// In the folder stand FORMAT, the format's version; LOCK, which keeps other processes out;
+// BALLAST, room that is given back on a full disk; TAIL, how far the log is durable; and
+// store, which is Pebble's.
+//
 // What goes when:
 //
 //   - The log goes by Trim. Identities go a day at a time, after the second day.

@@ -94,10 +94,9 @@ func Open(ctx context.Context, options Options) (*Journal, error) {
 	if err := j.open(); err != nil {
 		return nil, fmt.Errorf("opening the journal: %w", errors.Join(err, j.release()))
 	}
-	j.done.Add(3)
-	go j.commitLoop()
-	go j.syncLoop()
-	go j.maintainLoop()
+	j.done.Go(j.commitLoop)
+	j.done.Go(j.syncLoop)
+	j.done.Go(j.maintainLoop)
 
 	return j, nil
 }
@@ -289,15 +288,13 @@ func (j *Journal) Own(ctx context.Context) (<-chan journal.Ownership, error) {
 	defer j.leave()
 	out := make(chan journal.Ownership, 1)
 	out <- journal.Ownership{Shard: 0, Epoch: j.epoch, Gained: true}
-	j.done.Add(1)
-	go func() {
-		defer j.done.Done()
+	j.done.Go(func() {
 		defer close(out)
 		select {
 		case <-ctx.Done():
 		case <-j.stop:
 		}
-	}()
+	})
 
 	return out, nil
 }

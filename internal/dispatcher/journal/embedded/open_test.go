@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -103,18 +104,35 @@ func TestNotYetDurable(t *testing.T) {
 		t.Fatalf("Append: %v", err)
 	}
 	g.shut.Store(true)
+	release := sync.OnceFunc(func() {
+		g.shut.Store(false)
+		close(g.open)
+	})
+	t.Cleanup(release)
 	type answer struct {
+		id       string
 		receipts []journal.Receipt
 		err      error
 	}
-	answers := make(chan answer, 2)
-	appendOne := func() {
-		receipts, err := j.Append(t.Context(), event("2"))
-		answers <- answer{receipts, err}
+	const twins = 4
+	answers := make(chan answer, 2*twins)
+	appendOne := func(id string) {
+		receipts, err := j.Append(t.Context(), event(id))
+		answers <- answer{id, receipts, err}
 	}
-	go appendOne()
-	<-g.held
-	go appendOne() // The same event: it waits until the first one is durable.
+	go appendOne("2")
+	select {
+	case <-g.held:
+	case early := <-answers:
+		t.Fatalf("Append answered %+v without an fsync", early)
+	}
+	// The same event waits until the first one is durable; twins of another meet in the next group.
+	for range twins - 1 {
+		go appendOne("2")
+	}
+	for range twins {
+		go appendOne("4")
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -138,20 +156,24 @@ func TestNotYetDurable(t *testing.T) {
 	if err := j.Settle(t.Context(), 0, 1, journal.Batch{Cursor: 1}); err != nil {
 		t.Errorf("Settle waits for nobody's fsync: %v", err)
 	}
-	g.shut.Store(false)
-	close(g.open)
-	duplicates := 0
-	for range 2 {
+	release()
+	firsts, places := map[string]int{}, map[string]journal.Seq{}
+	for range 2 * twins {
 		got := <-answers
-		if got.err != nil || got.receipts[0].Seq != 2 {
-			t.Errorf("Append: %+v, error %v", got.receipts, got.err)
+		if got.err != nil {
+			t.Fatalf("Append: %v", got.err)
 		}
-		if got.receipts[0].Duplicate {
-			duplicates++
+		receipt := got.receipts[0]
+		if place, known := places[got.id]; known && place != receipt.Seq {
+			t.Errorf("Event %s stands at %d and at %d", got.id, place, receipt.Seq)
+		}
+		places[got.id] = receipt.Seq
+		if !receipt.Duplicate {
+			firsts[got.id]++
 		}
 	}
-	if duplicates != 1 {
-		t.Errorf("%d duplicates, want 1", duplicates)
+	if diff := cmp.Diff(map[string]int{"2": 1, "4": 1}, firsts); diff != "" {
+		t.Errorf("appended and not duplicates: -want, +got:\n%s", diff)
 	}
 }
 

@@ -118,7 +118,7 @@ func (j *Journal) records(from, last journal.Seq, most int) ([]journal.Record, e
 		return nil, j.damagedAt(from, fmt.Errorf("position %d: %w", next, err))
 	}
 	if next <= last && len(records) < most && bytes < maxReadBytes {
-		return nil, j.damagedAt(from, corrupt("record", next, "it is missing"))
+		return nil, j.damagedAt(from, corrupt(next, "it is missing"))
 	}
 
 	return records, nil
@@ -146,7 +146,7 @@ func (j *Journal) damagedAt(from journal.Seq, err error) error {
 func recordAt(iter *pebble.Iterator, want journal.Seq) (journal.Record, int, error) {
 	seq, ok := eventSeq(iter.Key())
 	if !ok || seq != want {
-		return journal.Record{}, 0, corrupt("record", want, "it is missing")
+		return journal.Record{}, 0, corrupt(want, "it is missing")
 	}
 	value, err := iter.ValueAndErr()
 	if err != nil {
@@ -205,6 +205,6 @@ func (j *Journal) stored(seq journal.Seq) ([]byte, error) {
 	case found:
 		return stored, nil
 	default:
-		return nil, j.damagedAt(seq, corrupt("record", seq, "it is missing"))
+		return nil, j.damagedAt(seq, corrupt(seq, "it is missing"))
 	}
 }

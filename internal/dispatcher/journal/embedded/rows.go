@@ -27,13 +27,12 @@ func badRow(what, of string) error {
 }
 
 // encodeAttempt writes an attempt with its response's body cut to at most maxBody bytes.
-func encodeAttempt(to []byte, attempt *journal.Attempt, maxBody int) []byte {
+func encodeAttempt(attempt *journal.Attempt, maxBody int) []byte {
 	body := attempt.ResponseBody
 	if len(body) > maxBody {
 		body = body[:maxBody]
 	}
-	to = append(to, rowVersion)
-	to = binary.AppendUvarint(to, uint64(attempt.Seq))
+	to := binary.AppendUvarint([]byte{rowVersion}, uint64(attempt.Seq))
 	for _, field := range []string{attempt.DeliveryID, attempt.EventID, attempt.EventType} {
 		to = appendBytes(to, field)
 	}
@@ -113,7 +112,7 @@ func encodeDead(letter *journal.DeadLetter, record []byte) []byte {
 	to = binary.AppendVarint(to, int64(letter.Attempts))
 	var last []byte
 	if letter.Last != nil {
-		last = encodeAttempt(nil, letter.Last, journal.MaxFailureBody)
+		last = encodeAttempt(letter.Last, journal.MaxFailureBody)
 	}
 	to = appendBytes(to, last)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -282,7 +283,7 @@ func (w *settling) attempt(outcome *journal.Outcome) error {
 	if attempt.Success {
 		body = journal.MaxSuccessBody
 	}
-	w.set(keyNumbered(kindAttempt, attempt.Subscription, head), encodeAttempt(nil, &attempt, body))
+	w.set(keyNumbered(kindAttempt, attempt.Subscription, head), encodeAttempt(&attempt, body))
 	if head > MaxAttempts {
 		w.remove(keyNumbered(kindAttempt, attempt.Subscription, head-MaxAttempts))
 	}
@@ -318,7 +319,7 @@ func (w *settling) head(subscription string) (uint64, error) {
 // writeStatuses writes the latest status of each event type, and that they changed.
 func (w *settling) writeStatuses() {
 	for key, attempt := range w.statuses {
-		w.set(keyText(kindStatus, key.subscription, key.eventType), encodeAttempt(nil, attempt, journal.MaxFailureBody))
+		w.set(keyText(kindStatus, key.subscription, key.eventType), encodeAttempt(attempt, journal.MaxFailureBody))
 	}
 	s := &w.j.settled
 	number := s.nextChange
@@ -391,9 +392,7 @@ func (w *settling) commit() {
 	}
 	s.doneRows += w.done
 	s.dueFloor = w.dueFloor
-	for subscription, head := range w.heads {
-		s.heads[subscription] = head
-	}
+	maps.Copy(s.heads, w.heads)
 	for block, bits := range w.blocks {
 		if s.blockSet == nil || block >= s.block {
 			s.block, s.blockSet = block, bits

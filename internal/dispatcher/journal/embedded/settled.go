@@ -211,7 +211,6 @@ func (s *settled) markSynced(count uint64) {
 // syncLoop makes settled batches durable when no append does so first. Its delay is one
 // of real time: it is a promise about the disk, not about the events.
 func (j *Journal) syncLoop() {
-	defer j.done.Done()
 	timer := time.NewTimer(syncDelay)
 	defer timer.Stop()
 	for {
@@ -251,7 +250,6 @@ func (j *Journal) syncNow() error {
 
 // maintainLoop forgets old identities and deleted subscriptions, and watches free space.
 func (j *Journal) maintainLoop() {
-	defer j.done.Done()
 	ticker := j.options.Clock.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
 	var swept uint32

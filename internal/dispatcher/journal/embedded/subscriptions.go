@@ -317,15 +317,13 @@ func (j *Journal) Watch(ctx context.Context) (<-chan journal.Version, error) {
 	if !j.watchers.add(out) {
 		return nil, fmt.Errorf("watching the subscriptions: %w", journal.ErrClosed)
 	}
-	j.done.Add(1)
-	go func() {
-		defer j.done.Done()
+	j.done.Go(func() {
 		select {
 		case <-ctx.Done():
 		case <-j.stop:
 		}
 		j.watchers.remove(out)
-	}()
+	})
 
 	return out, nil
 }

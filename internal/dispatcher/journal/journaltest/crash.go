@@ -3,6 +3,7 @@ package journaltest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -27,9 +28,6 @@ func crashCases() map[string]testCase {
 // crash opens what a crash leaves, and closes it with the test.
 func (s *suite) crash(rng *rand.Rand) journal.Journal {
 	s.Helper()
-	if s.h.Crash == nil {
-		s.Skip("The engine cannot tell what a crash leaves")
-	}
 
 	return s.h.Crash(s.T, rng)
 }
@@ -62,12 +60,8 @@ func (l *ledger) copy() *ledger {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := newLedger()
-	for seq, id := range l.events {
-		out.events[seq] = id
-	}
-	for id, version := range l.versions {
-		out.versions[id] = version
-	}
+	maps.Copy(out.events, l.events)
+	maps.Copy(out.versions, l.versions)
 
 	return out
 }
@@ -136,7 +130,7 @@ func testCrashSchedule(s *suite) {
 			s.open()
 		}
 		run := &schedule{
-			suite: s, rng: rand.New(rand.NewPCG(seed, 17)), acked: newLedger(), //nolint:gosec // A schedule, to be had again by its seed.
+			suite: s, rng: rand.New(rand.NewPCG(seed, 17)), acked: newLedger(),
 			revisions: map[string]journal.Revision{},
 		}
 		run.states = []state{run.rows(s.j)}
@@ -240,7 +234,7 @@ func (r *schedule) verify() {
 
 func testCrashConcurrent(s *suite) {
 	const publishers, crashes = 8, 25
-	rng := rand.New(rand.NewPCG(4, 2)) //nolint:gosec // A schedule, to be had again by its seed.
+	rng := rand.New(rand.NewPCG(4, 2))
 	acked := newLedger()
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
@@ -294,7 +288,7 @@ func (s *suite) putUntil(ctx context.Context, acked *ledger) error {
 }
 
 func testCrashSettle(s *suite) {
-	rng := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // A schedule, to be had again by its seed.
+	rng := rand.New(rand.NewPCG(1, 1))
 	s.fill(20)
 	for cursor := journal.Seq(1); cursor <= 20; cursor++ {
 		s.settle(journal.Batch{Cursor: cursor})
@@ -310,7 +304,7 @@ func testCrashSettle(s *suite) {
 }
 
 func testCrashChanges(s *suite) {
-	rng := rand.New(rand.NewPCG(3, 1)) //nolint:gosec // A schedule, to be had again by its seed.
+	rng := rand.New(rand.NewPCG(3, 1))
 	s.fill(1)
 	point := uint64(0)
 	for range 20 {
@@ -330,7 +324,7 @@ func testCrashChanges(s *suite) {
 }
 
 func testCrashGoesOn(s *suite) {
-	rng := rand.New(rand.NewPCG(2, 1)) //nolint:gosec // A schedule, to be had again by its seed.
+	rng := rand.New(rand.NewPCG(2, 1))
 	s.fill(3)
 	s.put("sub", 0, nil)
 	left := s.crash(rng)
