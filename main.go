@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +25,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -129,22 +129,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // versionText is the release, and the commit it was built from where the build recorded one.
 func versionText() string {
-	text := "hookline " + version
+	words := []string{"hookline", version}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" {
-				text += " " + setting.Value
+				words = append(words, setting.Value)
 			}
 		}
 
-		text += " " + info.GoVersion
+		words = append(words, info.GoVersion)
 	}
 
-	return text
+	return strings.Join(words, " ")
 }
 
 // openDispatcher builds the dispatcher that the flags describe, and its store of tokens.
-func openDispatcher(ctx context.Context, opts options.Options, metrics prometheus.Registerer) (*dispatcher.Dispatcher, *tokens.Store, error) {
+func openDispatcher(
+	ctx context.Context, opts options.Options, metrics prometheus.Registerer,
+) (*dispatcher.Dispatcher, *tokens.Store, error) {
 	store := tokens.Open(opts.Data.TokensDir, tokens.Options{Log: opts.Log})
 
 	d, err := dispatcher.New(ctx, dispatcher.Config{
@@ -282,7 +284,7 @@ func newManager(config *rest.Config, opts options.Options) (ctrl.Manager, error)
 	managerOptions.LeaderElection = true
 	managerOptions.LeaderElectionNamespace = opts.Kube.LeaseNamespace
 	managerOptions.HealthProbeBindAddress = opts.HealthAddress
-	managerOptions.GracefulShutdownTimeout = ptr.To(shutdownTimeout)
+	managerOptions.GracefulShutdownTimeout = new(shutdownTimeout)
 	managerOptions.Metrics = metricsserver.Options{
 		BindAddress:    opts.MetricsAddress,
 		SecureServing:  true,

@@ -21,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -195,7 +194,7 @@ func testPodSecurity(t *testing.T, c client.Client, objects []*unstructured.Unst
 		change func(*corev1.Pod)
 	}{
 		"privileged": {reason: "no container may take over its node", change: func(p *corev1.Pod) {
-			p.Spec.Containers[0].SecurityContext.Privileged = ptr.To(true)
+			p.Spec.Containers[0].SecurityContext.Privileged = new(true)
 			p.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil
 		}},
 		"root": {reason: "no container may run as root", change: func(p *corev1.Pod) {

@@ -5,6 +5,7 @@ package argocd_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -101,10 +102,8 @@ func agree(t *testing.T, object *unstructured.Unstructured, health string) {
 		status.TerminatingStatus: {"Progressing", "Degraded"},
 	}
 
-	for _, want := range allowed[result.Status] {
-		if health == want {
-			return
-		}
+	if slices.Contains(allowed[result.Status], health) {
+		return
 	}
 
 	t.Errorf("kstatus says %s (%s), health %s", result.Status, result.Message, health)

@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/utils/ptr"
 )
 
 const (
@@ -54,13 +53,14 @@ func start(name, logFile string, extra io.Writer, command string, args ...string
 		return nil, fmt.Errorf("creating the log of %s: %w", name, err)
 	}
 
+	//nolint:noctx // A context would end the child with SIGKILL; stop asks first.
 	cmd := exec.Command(command, args...)
 	cmd.Stdout, cmd.Stderr = file, file
 	if extra != nil {
 		cmd.Stderr = io.MultiWriter(file, extra)
 	}
 	// A group of its own: Ctrl-C reaches the demo alone, which then stops its children in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = attributes()
 
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting %s: %w", name, err), file.Close())
@@ -195,6 +195,7 @@ func (c *cluster) run(ctx context.Context, input []byte, args ...string) (string
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 
+	//nolint:gosec // The program is the control plane's own kubectl, the arguments are the demo's.
 	cmd := exec.CommandContext(ctx, c.kubectl, append([]string{"--kubeconfig", c.kubeconfig}, args...)...)
 	cmd.Stdin = bytes.NewReader(input)
 
@@ -212,7 +213,7 @@ func (c *cluster) run(ctx context.Context, input []byte, args ...string) (string
 // the rights that config/rbac gives it and no others.
 func (c *cluster) operatorKubeconfig(ctx context.Context, namespace, account, path string) error {
 	request := &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenLifetime)},
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenLifetime))},
 	}
 
 	token, err := c.clients.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})

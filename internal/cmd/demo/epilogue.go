@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 )
@@ -55,18 +56,15 @@ Ctrl-C ends the demo.
 
 // quoted joins arguments as a shell would want them.
 func quoted(args []string) string {
-	text := ""
+	words := make([]string, 0, len(args))
 
-	for i, arg := range args {
-		if i > 0 {
-			text += " "
-		}
-		if arg == "" || arg[0] == 'j' && len(arg) > len("jsonpath") {
+	for _, arg := range args {
+		if strings.ContainsAny(arg, "{} ") {
 			arg = "'" + arg + "'"
 		}
 
-		text += arg
+		words = append(words, arg)
 	}
 
-	return text
+	return strings.Join(words, " ")
 }

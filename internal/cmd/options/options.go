@@ -107,10 +107,10 @@ type KubernetesOptions struct {
 }
 
 // HasDispatcher tells whether the program has a dispatcher.
-func (o Options) HasDispatcher() bool { return o.Command != Manager }
+func (o *Options) HasDispatcher() bool { return o.Command != Manager }
 
 // HasControllers tells whether the program has controllers.
-func (o Options) HasControllers() bool { return o.Command != Dispatcher }
+func (o *Options) HasControllers() bool { return o.Command != Dispatcher }
 
 // raw holds what pflag cannot parse into its last form.
 type raw struct {
@@ -135,7 +135,8 @@ func Parse(command Command, args []string, stdout, stderr io.Writer) (Options, e
 
 	flags.StringVar(&in.logLevel, "log-level", "info", "least level that is logged: debug, info, warn or error")
 	flags.StringVar(&in.logFormat, "log-format", formatJSON, "format of the log: json or text")
-	flags.StringVar(&opts.HealthAddress, "health-bind-address", defaultHealth, "address of /healthz and /readyz, which need no authentication")
+	flags.StringVar(&opts.HealthAddress, "health-bind-address", defaultHealth,
+		"address of /healthz and /readyz, which need no authentication")
 
 	if opts.HasDispatcher() {
 		addDispatcherFlags(flags, &opts.Data, &in)
@@ -174,7 +175,8 @@ func addDispatcherFlags(flags *pflag.FlagSet, o *DispatcherOptions, in *raw) {
 		"private or special-purpose networks that deliveries may go to, in CIDR form; omitted: none")
 	flags.StringSliceVar(&in.schedule, "retry-schedule", nil,
 		"delays before each attempt of a delivery, the first one included; omitted: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h")
-	flags.DurationVar(&o.Timeout, "delivery-timeout", defaultTimeout, "time one attempt may take, 1s to 60s, where the subscription sets none")
+	flags.DurationVar(&o.Timeout, "delivery-timeout", defaultTimeout,
+		"time one attempt may take, 1s to 60s, where the subscription sets none")
 	flags.DurationVar(&o.PreviousSecretFor, "previous-secret-for", defaultPreviousSecret, "time that a replaced signing secret signs along")
 	flags.DurationVar(&o.Retention, "retention", defaultRetention, "time that events stay in the log after they are settled, at least 1h")
 	flags.Float64Var(&o.PublishRate, "publish-rate", defaultPublishRate, "events that one tenant may publish in a second, on average")
@@ -189,7 +191,8 @@ func addKubernetesFlags(flags *pflag.FlagSet, o *KubernetesOptions) {
 		"time after which a deletion that the provider does not answer lets go of the resource; 0 waits without end")
 	flags.Float64Var(&o.StatusWritesPerSecond, "status-writes-per-second", defaultStatusWrites,
 		"writes of delivery statuses to the API server in a second, for all resources together")
-	flags.IntVar(&o.MaxConcurrentReconcile, "max-concurrent-reconciles", defaultReconciles, "resources of one kind that are reconciled at once, 1 to 64")
+	flags.IntVar(&o.MaxConcurrentReconcile, "max-concurrent-reconciles", defaultReconciles,
+		"resources of one kind that are reconciled at once, 1 to 64")
 	flags.BoolVar(&o.PriorityQueue, "priority-queue", true, "let changes overtake the first listing in the work queue")
 }
 
@@ -287,7 +290,8 @@ func (o *DispatcherOptions) parseSchedule(texts []string) error {
 
 func (o *KubernetesOptions) complete() error {
 	if o.StatusWritesPerSecond <= 0 || o.StatusWritesPerSecond > MaxStatusWrites {
-		return fmt.Errorf("--status-writes-per-second: %v is out of range; use more than 0 and at most %d", o.StatusWritesPerSecond, MaxStatusWrites)
+		return fmt.Errorf("--status-writes-per-second: %v is out of range; use more than 0 and at most %d",
+			o.StatusWritesPerSecond, MaxStatusWrites)
 	}
 	if o.MaxConcurrentReconcile < 1 || o.MaxConcurrentReconcile > MaxReconciles {
 		return fmt.Errorf("--max-concurrent-reconciles: %d is out of range; use 1 to %d", o.MaxConcurrentReconcile, MaxReconciles)

@@ -351,11 +351,10 @@ func (r *receiver) missing(ids []string) (missing []string, duplicates int) {
 	defer r.mu.Unlock()
 
 	for _, id := range ids {
-		switch count := r.arrived[id]; {
-		case count == 0:
-			missing = append(missing, id)
-		default:
+		if count := r.arrived[id]; count > 0 {
 			duplicates += count - 1
+		} else {
+			missing = append(missing, id)
 		}
 	}
 
