@@ -48,12 +48,12 @@ type ClientConfig struct {
 
 // Client is the port over HTTP. It is safe for concurrent use.
 type Client struct {
-	base    *url.URL
-	tokens  TokenSource
-	http    *http.Client
-	timeout time.Duration
-	clock   clockwork.Clock
-	caps    subscription.Capabilities
+	base      *url.URL
+	tokens    TokenSource
+	http      *http.Client
+	timeout   time.Duration
+	clock     clockwork.Clock
+	allowHTTP bool
 }
 
 var _ subscription.API = (*Client)(nil)
@@ -70,7 +70,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{
 		base: base, tokens: cfg.Tokens, http: httpClient(cfg.Transport), timeout: cfg.Timeout, clock: cfg.Clock,
-		caps: capabilities(cfg.AllowHTTP),
+		allowHTTP: cfg.AllowHTTP,
 	}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
@@ -104,7 +104,7 @@ func httpClient(transport http.RoundTripper) *http.Client {
 }
 
 // Capabilities implements subscription.API.
-func (c *Client) Capabilities() subscription.Capabilities { return capabilities(slices.Contains(c.caps.URLSchemes, "http")) }
+func (c *Client) Capabilities() subscription.Capabilities { return capabilities(c.allowHTTP) }
 
 // List implements subscription.Subscriptions.
 func (c *Client) List(ctx context.Context) ([]subscription.Subscription, error) {
@@ -141,7 +141,7 @@ func (c *Client) Get(ctx context.Context, id string) (subscription.Subscription,
 // Create implements subscription.Subscriptions.
 func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
 	given := draft.Secret
-	draft, err := checkedDraft(draft, c.caps)
+	draft, err := checkedDraft(draft, c.Capabilities())
 	if err != nil {
 		return subscription.Created{}, err
 	}
@@ -167,7 +167,7 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 // that is a Get.
 func (c *Client) Update(ctx context.Context, id string, patch subscription.Patch) (subscription.Subscription, error) {
 	given := patch.Secret
-	patch, err := checkedPatch(patch, c.caps)
+	patch, err := checkedPatch(patch, c.Capabilities())
 	if err != nil {
 		return subscription.Subscription{}, err
 	}

@@ -58,6 +58,8 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
+func logger(to *log) *slog.Logger { return slog.New(slog.NewTextHandler(to, nil)) }
+
 // stage is the API and its token endpoint on loopback, over a real registry and journal.
 type stage struct {
 	url      string
@@ -79,7 +81,7 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 		t.Fatalf("opening the journal: %v", err)
 	}
 	t.Cleanup(func() { _ = journal.Close() })
-	logger := slog.New(slog.NewTextHandler(s.log, nil))
+	logger := logger(s.log)
 	s.registry, err = registry.New(t.Context(), journal, registry.Options{
 		Clock: clock, Log: logger, Ledger: ledger.New(journal.View(), journal.Get),
 	})

@@ -53,11 +53,11 @@ func (Notification) Success(status int) bool { return status >= minSuccess && st
 func (Notification) Timeout() time.Duration { return NotificationTimeout }
 
 // Schedule implements subscription.Notification. The vendor retries for up to 24 hours and does
-// not say when: twelve attempts, of which the last begins 21 h 48 min after the first, or within
+// not say when: twelve attempts, of which the last begins 21 h 38 min after the first, or within
 // the 24 hours where each wait is varied by 10 %.
 func (Notification) Schedule() []time.Duration {
 	return []time.Duration{
-		0, 5 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+		0, 5 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute,
 		time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour, 8 * time.Hour,
 	}
 }

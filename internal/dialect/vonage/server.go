@@ -243,8 +243,11 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 		if own.allow != "" {
 			header.Set("Allow", own.allow)
 		}
-		if own.status == http.StatusServiceUnavailable {
+		switch own.status {
+		case http.StatusServiceUnavailable:
 			header.Set("Retry-After", seconds(busyRetryAfter))
+		case http.StatusUnauthorized, http.StatusForbidden:
+			header.Set("WWW-Authenticate", `Bearer error="insufficient_scope"`)
 		}
 
 		return own.status, messageBody{own.message}

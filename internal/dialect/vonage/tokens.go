@@ -2,6 +2,7 @@ package vonage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -177,17 +178,20 @@ func (c *credentials) portError(err error) error {
 		return err
 	}
 	status := refused.Response.StatusCode
-	message := refused.ErrorCode
-	if refused.ErrorDescription != "" {
-		message = strings.TrimPrefix(message+": "+refused.ErrorDescription, ": ")
+	// The library reads it only where the Content-Type says that it is JSON.
+	var told oauthBody
+	_ = json.Unmarshal(refused.Body, &told) // What is no JSON tells nothing.
+	message := told.Error
+	if told.Description != "" {
+		message = strings.TrimPrefix(message+": "+told.Description, ": ")
 	}
 	message = orStatus(scrub(message, []string{c.grant.ClientSecret}), status)
 	switch {
 	case status == http.StatusTooManyRequests:
 		return &subscription.RateLimitedError{After: retryAfter(refused.Response.Header.Get("Retry-After"), c.clock.Now())}
-	case refused.ErrorCode == "invalid_scope", refused.ErrorCode == "unauthorized_client", status == http.StatusForbidden:
+	case told.Error == "invalid_scope", told.Error == "unauthorized_client", status == http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: true, Message: message}
-	case refused.ErrorCode == "invalid_client", refused.ErrorCode == "invalid_grant", status == http.StatusUnauthorized:
+	case told.Error == "invalid_client", told.Error == "invalid_grant", status == http.StatusUnauthorized:
 		return &subscription.AuthError{Message: message}
 	default:
 		return fmt.Errorf("the token endpoint answered %d: %s", status, message)
