@@ -2,8 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,11 +53,6 @@ type poller struct {
 	interval time.Duration
 	changed  chan<- event.GenericEvent
 	refused  func(ctx context.Context, kind v1alpha1.ProviderKind, namespace, name string)
-
-	mu sync.Mutex
-	// unclaimed are changed subscriptions, by remoteKey, that no resource had recorded when they were looked for:
-	// its create may have ended that moment. They are looked for once more.
-	unclaimed map[string]struct{}
 }
 
 var (
@@ -117,60 +110,45 @@ func (p *poller) poll(ctx context.Context, account *provider.Account) {
 		return
 	}
 
-	for _, id := range append(ids, p.takeUnclaimed(account)...) {
-		if err := p.tell(ctx, account, id); err != nil {
-			log.Error(err, "Could not look for the resource of a subscription", "subscription", id)
-		}
+	// What nobody claims may be of a create that ended this moment and is not in the cache yet: it is looked for once
+	// more. Then it is a stranger's.
+	unclaimed := p.tell(ctx, account, ids)
+	if len(unclaimed) == 0 {
+		return
+	}
+
+	select {
+	case <-ctx.Done():
+	case <-p.clock.After(unclaimedRetry):
+		p.tell(ctx, account, unclaimed)
 	}
 }
 
-// tell has the resources that a subscription stands for reconciled.
-func (p *poller) tell(ctx context.Context, account *provider.Account, id string) error {
-	key := remoteKey(account.Config().UID, id)
+// unclaimedRetry is how soon the resource of a subscription is looked for again: longer than a cache lags behind.
+const unclaimedRetry = time.Second
 
-	var holders v1alpha1.WebhookSubscriptionList
-	if err := p.client.List(ctx, &holders, client.MatchingFields{indexRemote: key}); err != nil {
-		return fmt.Errorf("listing WebhookSubscriptions: %w", err)
-	}
+// tell has the resources reconciled that subscriptions stand for, and returns those of the ids that none stands for.
+func (p *poller) tell(ctx context.Context, account *provider.Account, ids []string) (unclaimed []string) {
+	for _, id := range ids {
+		var holders v1alpha1.WebhookSubscriptionList
+		if err := p.client.List(ctx, &holders, client.MatchingFields{indexRemote: remoteKey(account.Config().UID, id)}); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Could not look for the resource of a subscription", "subscription", id)
 
-	p.note(key, len(holders.Items) == 0)
+			continue
+		}
 
-	for i := range holders.Items {
-		select {
-		case p.changed <- event.GenericEvent{Object: &holders.Items[i]}:
-		case <-ctx.Done():
-			return nil
+		if len(holders.Items) == 0 {
+			unclaimed = append(unclaimed, id)
+		}
+
+		for i := range holders.Items {
+			select {
+			case p.changed <- event.GenericEvent{Object: &holders.Items[i]}:
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 
-	return nil
-}
-
-// note remembers what nobody claimed, for one more round: what is noted twice is a stranger's.
-func (p *poller) note(key string, nobody bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	_, known := p.unclaimed[key]
-	if nobody && !known {
-		p.unclaimed[key] = struct{}{}
-	} else {
-		delete(p.unclaimed, key)
-	}
-}
-
-// takeUnclaimed are the subscriptions of one account to look for once more.
-func (p *poller) takeUnclaimed(account *provider.Account) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-
-	var ids []string
-
-	for key := range p.unclaimed {
-		if id, mine := strings.CutPrefix(key, remoteKey(account.Config().UID, "")); mine {
-			ids = append(ids, id)
-		}
-	}
-
-	return ids
+	return unclaimed
 }

@@ -194,7 +194,7 @@ func setup(mgr ctrl.Manager, options Options, counters *metrics) error {
 
 	if err := mgr.Add(&poller{
 		client: mgr.GetClient(), pool: pool, clock: options.Clock, interval: options.StatusPollInterval,
-		changed: signals.changed, refused: signals.refuse, unclaimed: map[string]struct{}{},
+		changed: signals.changed, refused: signals.refuse,
 	}); err != nil {
 		return fmt.Errorf("adding the poller of delivery statuses: %w", err)
 	}
