@@ -143,7 +143,7 @@ func (r *reader) run(ctx context.Context) error {
 			return nil
 		}
 		records, err := r.engine.cfg.Journal.Read(ctx, r.next, readBatch)
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return nil
 		}
 		if err != nil {
@@ -151,7 +151,7 @@ func (r *reader) run(ctx context.Context) error {
 		}
 		for i := range records {
 			err := r.take(ctx, &records[i])
-			if ctx.Err() != nil {
+			if ended(ctx) {
 				return nil
 			}
 			if err != nil {
@@ -161,6 +161,9 @@ func (r *reader) run(ctx context.Context) error {
 		}
 	}
 }
+
+// ended tells that reading is to end, which is no failure of whatever it interrupts.
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 func (r *reader) take(ctx context.Context, record *journal.Record) error {
 	switch {
@@ -285,7 +288,7 @@ func (e *Engine) room(ctx context.Context) bool {
 		size, settled := e.pending.size(), e.settled
 		e.mu.Unlock()
 		if size < maxPending {
-			return ctx.Err() == nil
+			return !ended(ctx)
 		}
 		select {
 		case <-ctx.Done():
