@@ -157,7 +157,8 @@ func (s *server) route(path string, methods map[string]endpoint) {
 		}
 		if !acceptable(r.Header.Get("Accept")) {
 			s.refuse(w, r, &statusError{
-				status: http.StatusNotAcceptable, reason: reasonAccept, message: "the Accept header has neither " + MediaType + " nor " + jsonMediaType,
+				status: http.StatusNotAcceptable, reason: reasonAccept,
+				message: "the Accept header has neither " + MediaType + " nor " + jsonMediaType,
 			})
 
 			return

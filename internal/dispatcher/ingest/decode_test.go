@@ -329,10 +329,9 @@ func TestBatchHoldsEachEventToItself(t *testing.T) {
 	}
 	var got []string
 	for _, event := range events {
-		switch {
-		case event.Err == nil:
+		if event.Err == nil {
 			got = append(got, "valid "+event.Event.ID)
-		default:
+		} else {
 			got = append(got, event.Event.ID+"|"+event.Err.Error())
 		}
 	}
@@ -362,8 +361,7 @@ func FuzzDecode(f *testing.F) {
 			"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/s", "Ce-Type", "a")
 		events, err := Decode(Mode(mode%4+1), headers, body, testDefaults)
 		if err != nil {
-			var refusal *problem
-			if !errors.As(err, &refusal) {
+			if _, ok := errors.AsType[*problem](err); !ok {
 				t.Fatalf("the error is no problem: %v", err)
 			}
 

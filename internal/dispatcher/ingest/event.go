@@ -270,8 +270,10 @@ func quote(text string) json.RawMessage {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	// A string always encodes: invalid UTF-8 is replaced.
-	_ = encoder.Encode(text)
+	if err := encoder.Encode(text); err != nil {
+		// A string always encodes: invalid UTF-8 is replaced.
+		panic(err)
+	}
 
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }

@@ -226,7 +226,8 @@ func readDir(dir string) ([]file, error) {
 			continue
 		}
 		if len(files) == MaxFiles {
-			files = append(files, file{name: item.Name(), err: fmt.Errorf("more than %d files: it and those after it were left out", MaxFiles)})
+			tooMany := fmt.Errorf("more than %d files: it and those after it were left out", MaxFiles)
+			files = append(files, file{name: item.Name(), err: tooMany})
 
 			break
 		}
@@ -252,7 +253,7 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
 	}
-	opened, err := os.Open(path) //nolint:gosec // The directory is the operator's own setting.
+	opened, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening it: %w", err)
 	}
