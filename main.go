@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -105,6 +106,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err //nolint:wrapcheck // It has been explained where it was found.
 		}
 
+		// Libraries that know no other log write to the standard one: net/http among them.
+		slog.SetDefault(opts.Log)
 		opts.Log.Info("Started hookline", "command", command, "version", version)
 
 		if command == options.Dispatcher {
