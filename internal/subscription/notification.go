@@ -1,9 +1,6 @@
 package subscription
 
-import (
-	"net/http"
-	"time"
-)
+import "time"
 
 // Outgoing is one attempt about to be made: what a dialect renders and signs.
 type Outgoing struct {
@@ -28,10 +25,10 @@ type Outgoing struct {
 type Notification interface {
 	// Format is the one this notification is for.
 	Format() Format
-	// Request renders and signs one attempt. The headers are complete but for those of the
-	// subscription itself (Authorization, custom ones). An error means that this event cannot be
+	// Request renders and signs one attempt. The headers, by their names as they are to be sent, are
+	// complete but for those of the subscription itself (Authorization, custom ones). An error means that this event cannot be
 	// told in this dialect, ever: it holds nothing secret.
-	Request(out Outgoing) (body []byte, header http.Header, err error)
+	Request(out Outgoing) (body []byte, header map[string][]string, err error)
 	// Success tells whether a response's status means that the event was taken.
 	Success(status int) bool
 	// Timeout is how long one attempt may take.

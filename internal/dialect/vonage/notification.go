@@ -64,7 +64,7 @@ func (Notification) Schedule() []time.Duration {
 
 // Request implements subscription.Notification. It refuses an event whose data is no JSON, which
 // the envelope cannot carry, and a secret that is no Base64, by which no receiver could verify.
-func (Notification) Request(out subscription.Outgoing) (body []byte, header http.Header, err error) {
+func (Notification) Request(out subscription.Outgoing) (body []byte, header map[string][]string, err error) {
 	if len(out.Secrets) == 0 {
 		return nil, nil, errors.New("signing a notification: there is no secret")
 	}
@@ -80,11 +80,8 @@ func (Notification) Request(out subscription.Outgoing) (body []byte, header http
 	if err != nil {
 		return nil, nil, fmt.Errorf("signing a notification: %w", err)
 	}
-	header = http.Header{}
-	header.Set("Content-Type", notificationMediaType)
-	header.Set(HeaderSignature, signature)
 
-	return body, header, nil
+	return body, map[string][]string{"Content-Type": {notificationMediaType}, HeaderSignature: {signature}}, nil
 }
 
 // envelope is a notification, in the vendor's order. It has no other members: extensions of the

@@ -95,7 +95,7 @@ func TestNotificationVector(t *testing.T) {
 	if diff := cmp.Diff(vectorBody, string(body)); diff != "" {
 		t.Errorf("the body, -want +got:\n%s", diff)
 	}
-	want := http.Header{"Content-Type": {"application/cloudevents+json"}, "Vonage-Signature": {vectorSignature}}
+	want := map[string][]string{"Content-Type": {"application/cloudevents+json"}, "Vonage-Signature": {vectorSignature}}
 	if diff := cmp.Diff(want, header); diff != "" {
 		t.Errorf("the headers, -want +got:\n%s", diff)
 	}
