@@ -19,6 +19,8 @@ const (
 	MaxLimiterWait = 2 * time.Second
 	// DefaultRetryAfter is how long a provider is left alone that answered "too many requests" and no time.
 	DefaultRetryAfter = 5 * time.Second
+	// MaxRetryAfter is the longest that a provider is left alone, whatever it asks for.
+	MaxRetryAfter = 24 * time.Hour
 )
 
 // Observer is told of every call: which API, which method of the port, its result ("ok", "not_found",
@@ -34,9 +36,11 @@ type Account struct {
 	lister     *lister
 	probeEvery time.Duration
 
-	mu       sync.Mutex
-	api      subscription.API
-	cfg      Config
+	mu  sync.Mutex
+	api subscription.API
+	cfg Config
+	// era counts the clients, so that the answer to one that was replaced is not held against its successor.
+	era      int
 	limiter  *rate.Limiter
 	refused  *subscription.AuthError
 	probeAt  time.Time
@@ -63,6 +67,8 @@ func (a *Account) configure(api subscription.API, cfg Config) {
 	defer a.mu.Unlock()
 
 	a.api, a.cfg, a.refused, a.limiter = api, cfg, nil, nil
+	a.era++
+
 	if cfg.RequestsPerSecond > 0 {
 		a.limiter = rate.NewLimiter(rate.Limit(cfg.RequestsPerSecond), int(max(cfg.Burst, 1)))
 	}
@@ -141,8 +147,8 @@ func (a *Account) Probe(ctx context.Context) error {
 	return err
 }
 
-// PollChanges asks whose delivery statuses changed since it last asked, and remembers them until
-// TakeChanged. It is for one caller at a time.
+// PollChanges asks whose delivery statuses changed since it last asked, and remembers them until SetChanged
+// says that they were looked at. It is for one caller at a time.
 func (a *Account) PollChanges(ctx context.Context) ([]string, error) {
 	a.mu.Lock()
 	cursor := a.cursor
@@ -243,8 +249,12 @@ func (a *Account) Update(ctx context.Context, id string, patch subscription.Patc
 // Delete implements subscription.API.
 func (a *Account) Delete(ctx context.Context, id string) error {
 	err := a.call(ctx, "Delete", func(ctx context.Context, api subscription.API) error { return api.Delete(ctx, id) })
-	if err == nil || errors.Is(err, subscription.ErrNotFound) {
+	if err == nil {
+		// ErrNotFound is no such proof: the provider may not show yet what was created a moment ago.
 		a.lister.wrote(id, nil)
+	}
+
+	if err == nil || errors.Is(err, subscription.ErrNotFound) {
 		a.SetChanged(id, false)
 	}
 
@@ -302,7 +312,7 @@ func (a *Account) call(ctx context.Context, operation string, request func(conte
 	}
 
 	a.mu.Lock()
-	api, cfg := a.api, a.cfg
+	api, cfg, era := a.api, a.cfg, a.era
 	a.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
@@ -311,9 +321,8 @@ func (a *Account) call(ctx context.Context, operation string, request func(conte
 	began := a.clock.Now()
 	err := request(ctx, api)
 	a.observe(api.Capabilities().Provider, operation, Result(err), a.clock.Since(began))
-	a.hold(err)
 
-	return err
+	return a.hold(era, err)
 }
 
 // mayCall answers what is held against every call, and waits for a turn under the rate limit.
@@ -353,28 +362,29 @@ func (a *Account) mayCall(ctx context.Context) error {
 	}
 }
 
-// hold keeps a refusal that is not about one subscription.
-func (a *Account) hold(err error) {
-	var (
-		refused *subscription.AuthError
-		limited *subscription.RateLimitedError
-	)
-
+// hold keeps a refusal that is not about one subscription, and returns the error: one of too many requests says
+// how long the provider is now left alone.
+func (a *Account) hold(era int, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	switch {
-	case errors.As(err, &refused):
+	if refused, is := errors.AsType[*subscription.AuthError](err); is && era == a.era {
 		a.refused, a.probeAt = refused, a.clock.Now().Add(a.probeEvery)
-	case errors.As(err, &limited):
-		after := limited.After
-		if after <= 0 {
-			after = DefaultRetryAfter
-		}
-
-		a.resumeAt = a.clock.Now().Add(after)
-	default:
 	}
+
+	limited, is := errors.AsType[*subscription.RateLimitedError](err)
+	if !is {
+		return err
+	}
+
+	after := min(limited.After, MaxRetryAfter)
+	if after <= 0 {
+		after = DefaultRetryAfter
+	}
+
+	a.resumeAt = a.clock.Now().Add(after)
+
+	return &subscription.RateLimitedError{After: after}
 }
 
 // Result is the class of a call's error, one word of a small set, for metrics.

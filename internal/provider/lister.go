@@ -133,14 +133,14 @@ func (l *lister) run(ctx context.Context, current *listing) {
 	l.latest = current
 
 	for id, w := range l.writes {
-		if !l.supersedes(w, current) {
+		if !l.mayMiss(current, w) {
 			delete(l.writes, id)
 		}
 	}
 }
 
-// supersedes tells whether a list may have missed a write of ours.
-func (l *lister) supersedes(w write, list *listing) bool {
+// mayMiss tells whether a list may have missed a write of ours.
+func (l *lister) mayMiss(list *listing, w write) bool {
 	return list.number <= w.number || list.began.Before(w.at.Add(l.delay))
 }
 
@@ -174,7 +174,7 @@ func (l *lister) view() View {
 	over := make(map[string]*subscription.Subscription, len(l.writes))
 
 	for id, w := range l.writes {
-		if l.supersedes(w, l.latest) {
+		if l.mayMiss(l.latest, w) {
 			over[id] = w.sub
 		}
 	}
