@@ -1,0 +1,166 @@
+package dixa
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/textproto"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// shapeError answers a response that is not what the vendor documents.
+func shapeError(expected string) error {
+	return fmt.Errorf("the answer is not of the documented shape, expected %s: is the URL right?", expected)
+}
+
+// data makes a call and reads the envelope of its answer.
+func (c *Client) data(ctx context.Context, call call) (json.RawMessage, error) {
+	body, err := c.do(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	var envelope map[string]json.RawMessage
+	if json.Unmarshal(body, &envelope) != nil || len(envelope["data"]) == 0 {
+		return nil, shapeError(`{"data":…}`)
+	}
+
+	return envelope["data"], nil
+}
+
+// entries makes a call that answers a list.
+func (c *Client) entries(ctx context.Context, call call) ([]json.RawMessage, error) {
+	data, err := c.data(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	var entries []json.RawMessage
+	if json.Unmarshal(data, &entries) != nil || entries == nil {
+		return nil, shapeError(`{"data":[…]}`)
+	}
+
+	return entries, nil
+}
+
+// one makes a call that answers one subscription, the one it names.
+func (c *Client) one(ctx context.Context, call call) (Subscription, error) {
+	data, err := c.data(ctx, call)
+	if err != nil {
+		return Subscription{}, err
+	}
+	answer, err := readSubscription(data)
+	if err != nil {
+		return Subscription{}, err
+	}
+	if wanted := call.id; wanted != nil {
+		asked, _ := parseID(*wanted)
+		if got, ok := parseID(answer.ID); !ok || got != asked {
+			return Subscription{}, shapeError("the subscription that was asked for")
+		}
+	}
+
+	return answer, nil
+}
+
+// readSubscription reads one subscription. What is absent would be taken for changed, so the members that
+// every example of the vendor's has must be there; url is in its schema and lacks in its examples. Unknown
+// members are passed over.
+func readSubscription(body []byte) (Subscription, error) {
+	var (
+		members map[string]json.RawMessage
+		out     Subscription
+	)
+	err := json.Unmarshal(body, &members)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	for _, name := range []string{"id", "name", "headers", "enabled"} {
+		if value, ok := members[name]; err != nil || !ok || string(value) == "null" {
+			return Subscription{}, shapeError(`{"id","name","url","subscribedEvents":[…],"headers":{…},"secretKey","enabled",…}`)
+		}
+	}
+	if _, ok := parseID(out.ID); !ok {
+		return Subscription{}, shapeError(`an "id" that is a UUID`)
+	}
+
+	return out, nil
+}
+
+// port is a subscription as the port has it. Headers that a custom one cannot be are Dixa's own.
+func (s Subscription) port() subscription.Subscription {
+	out := subscription.Subscription{
+		ID: s.ID, Name: s.Name, URL: s.URL, Events: s.SubscribedEvents, Enabled: s.Enabled,
+		Options: subscription.Options{Dixa: portFilters(s.Filters)}, CreatedAt: readTime(s.CreatedAt), UpdatedAt: readTime(s.UpdatedAt),
+	}
+	for _, header := range portHeaders(s.Headers) {
+		if textproto.CanonicalMIMEHeaderKey(header.Name) == authorizationHeader {
+			out.Authorization = readHeaderValue(header.Value)
+
+			continue
+		}
+		if _, reserved := subscription.ReservedHeader(header.Name); !reserved {
+			out.Headers = append(out.Headers, header)
+		}
+	}
+
+	return out
+}
+
+// readTime reads a time; one that cannot be read is none.
+func readTime(text string) time.Time {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}
+	}
+
+	return at
+}
+
+// maxHidden bounds how many subscriptions' headers are remembered.
+const maxHidden = 10_000
+
+// hiddenHeaders are the custom headers that were written and that answers do not show. Whether the
+// vendor's headers show custom ones is documented nowhere; if they did not, a subscription would seem
+// changed for ever. Only headers that are known to be hidden are filled in, and only where an answer shows
+// none: what shows is the truth.
+type hiddenHeaders struct {
+	mu   sync.Mutex
+	byID map[string][]subscription.Header
+}
+
+func newHiddenHeaders() *hiddenHeaders {
+	return &hiddenHeaders{byID: map[string][]subscription.Header{}}
+}
+
+// wrote remembers headers where the answer to writing them shows none.
+func (h *hiddenHeaders) wrote(answer Subscription, headers []subscription.Header) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(headers) == 0 || len(answer.port().Headers) > 0 || len(h.byID) >= maxHidden {
+		delete(h.byID, answer.ID)
+
+		return
+	}
+	h.byID[answer.ID] = portHeaders(*customHeaders(headers))
+}
+
+// reveal is an answer as the port has it, with the headers it hides.
+func (h *hiddenHeaders) reveal(answer Subscription) subscription.Subscription {
+	out := answer.port()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(out.Headers) == 0 {
+		out.Headers = slices.Clone(h.byID[answer.ID])
+	}
+
+	return out
+}
+
+func (h *hiddenHeaders) forget(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.byID, id)
+}
