@@ -29,7 +29,7 @@ const (
 	OpLogs                 Op = "Logs"
 )
 
-// Forever, as the number of times of Script, lets a fault stay until Heal.
+// Forever is a number of times of Script that lets a fault stay until Heal.
 const Forever = -1
 
 // Fault is one way in which a request fails. Use one of the functions that make them.
@@ -44,8 +44,8 @@ type Fault struct {
 // String names the fault.
 func (f Fault) String() string { return f.name }
 
-func fails(name string, make func() error) Fault {
-	return Fault{name: name, fail: func(context.Context, *Account) error { return make() }}
+func fails(name string, answer func() error) Fault {
+	return Fault{name: name, fail: func(context.Context, *Account) error { return answer() }}
 }
 
 // ReplyLost carries the operation out and loses the reply: the caller cannot know that it happened.
