@@ -138,7 +138,7 @@ func TestNotificationIsSignedAnew(t *testing.T) {
 	if diff := cmp.Diff(string(first), string(second)); diff != "" {
 		t.Errorf("a retry's body differs:\n%s", diff)
 	}
-	if firstHeader.Get(vonage.HeaderSignature) == secondHeader.Get(vonage.HeaderSignature) {
+	if http.Header(firstHeader).Get(vonage.HeaderSignature) == http.Header(secondHeader).Get(vonage.HeaderSignature) {
 		t.Error("a retry has the first attempt's signature, which has expired")
 	}
 	if err := verify(sampleSecret, secondHeader, second, out.Now); err != nil {
