@@ -216,8 +216,11 @@ func (f Fields) patch() (subscription.Patch, error) {
 	}
 	if f.Filters != nil {
 		for family, filters := range *f.Filters {
-			if filters.Type != combinedFilters {
+			switch {
+			case filters.Type != combinedFilters:
 				return subscription.Patch{}, wrongField("filters."+clip(family)+"._type", "use %s", combinedFilters)
+			case filters.Conditions == nil:
+				return subscription.Patch{}, wrongField("filters."+clip(family)+".conditions", "it is required")
 			}
 		}
 		out.Options = &subscription.Options{Dixa: portFilters(*f.Filters)}

@@ -33,7 +33,7 @@ func (c *Client) Statuses(ctx context.Context, id string) ([]subscription.Delive
 			continue
 		}
 		statuses = append(statuses, subscription.DeliveryStatus{
-			Event: one.Event, Success: *one.Status.Success, ResponseCode: one.Status.code(), ResponseText: one.Status.ResponseText,
+			Event: one.Event, Success: *one.Status.Success, ResponseCode: one.Status.code(), ResponseText: one.Status.text(),
 			Timestamp: readTime(one.Status.Timestamp),
 		})
 	}
@@ -48,6 +48,14 @@ func (d DeliveryDetail) code() int {
 	}
 
 	return *d.ResponseCode
+}
+
+func (d DeliveryDetail) text() string {
+	if d.ResponseText == nil {
+		return ""
+	}
+
+	return *d.ResponseText
 }
 
 // Logs implements subscription.Deliveries. Dixa has one log for each event type: where none is named, all
@@ -120,7 +128,7 @@ func (c *Client) log(ctx context.Context, id, event string) ([]subscription.LogE
 		_ = json.Unmarshal([]byte(one.Payload), &payload)
 		entries = append(entries, subscription.LogEntry{
 			DeliveryID: payload.EventID, EventID: payload.EventID, Event: event, Timestamp: readTime(one.Detail.Timestamp),
-			Success: *one.Detail.Success, ResponseCode: one.Detail.code(), ResponseText: one.Detail.ResponseText,
+			Success: *one.Detail.Success, ResponseCode: one.Detail.code(), ResponseText: one.Detail.text(),
 			Payload: []byte(one.Payload),
 		})
 	}

@@ -59,7 +59,7 @@ func (Notification) Success(status int) bool {
 func (Notification) Timeout() time.Duration { return NotificationTimeout }
 
 // Schedule implements subscription.Notification. The vendor says that a notification may come twice and
-// not how often it tries: ten attempts within 15 h 22 min.
+// not how often it tries: nine attempts within 15 h 22 min.
 func (Notification) Schedule() []time.Duration {
 	return []time.Duration{
 		0, 10 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour,

@@ -129,11 +129,11 @@ type Subscription struct {
 // DeliveryDetail is one attempt. Type is DeliveryDetail in a status, where NoRecentDelivery stands
 // alone, and absent in a log.
 type DeliveryDetail struct {
-	Timestamp    string `json:"deliveryTimestamp,omitempty"`
-	Success      *bool  `json:"success,omitempty"`
-	ResponseCode *int   `json:"responseCode,omitempty"`
-	ResponseText string `json:"responseText,omitempty"`
-	Type         string `json:"_type,omitempty"`
+	Timestamp    string  `json:"deliveryTimestamp,omitempty"`
+	Success      *bool   `json:"success,omitempty"`
+	ResponseCode *int    `json:"responseCode,omitempty"`
+	ResponseText *string `json:"responseText,omitempty"`
+	Type         string  `json:"_type,omitempty"`
 }
 
 // EventStatus is the latest attempt of one event type.
@@ -292,7 +292,7 @@ func portFilters(filters map[string]Filters) *subscription.DixaOptions {
 }
 
 func wireDetail(at time.Time, success bool, code int, text string) DeliveryDetail {
-	return DeliveryDetail{Timestamp: wireTime(at), Success: &success, ResponseCode: &code, ResponseText: text}
+	return DeliveryDetail{Timestamp: wireTime(at), Success: &success, ResponseCode: &code, ResponseText: &text}
 }
 
 // marshal writes a value as JSON, with no more escaped than JSON asks for.
