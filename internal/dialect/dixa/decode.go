@@ -113,7 +113,12 @@ func strict(text json.RawMessage, of reflect.Type, at string) error {
 		return nil
 	default:
 		if json.Unmarshal(text, reflect.New(of).Interface()) != nil {
-			return wrongField(at, "it must be a %s", of.Kind())
+			takes := "a string"
+			if of.Kind() == reflect.Bool {
+				takes = "true or false"
+			}
+
+			return wrongField(at, "it must be %s", takes)
 		}
 
 		return nil
@@ -157,10 +162,13 @@ func strictObject(text json.RawMessage, at string, types func(name string) (refl
 // draft is a create's body as the port's draft. Authorization is required; customHeaders are so in the
 // newer of the vendor's documents alone, and are not.
 func (f Fields) draft() (subscription.Draft, error) {
-	for name, missing := range map[string]bool{"name": f.Name == nil, "url": f.URL == nil, "authorization": f.Authorization == nil} {
-		if missing {
-			return subscription.Draft{}, wrongField(name, "it is required")
-		}
+	switch {
+	case f.Name == nil:
+		return subscription.Draft{}, wrongField("name", "it is required")
+	case f.URL == nil:
+		return subscription.Draft{}, wrongField("url", "it is required")
+	case f.Authorization == nil:
+		return subscription.Draft{}, wrongField("authorization", "it is required")
 	}
 	patch, err := f.patch()
 	if err != nil {

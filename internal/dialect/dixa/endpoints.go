@@ -1,6 +1,7 @@
 package dixa
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -44,7 +45,9 @@ func (r request) own() ([]subscription.Subscription, error) {
 	found = slices.DeleteFunc(found, func(one subscription.Subscription) bool {
 		return one.Delivery.Format != subscription.FormatDixa
 	})
-	slices.SortFunc(found, func(a, b subscription.Subscription) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b subscription.Subscription) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
 
 	return found, nil
 }
