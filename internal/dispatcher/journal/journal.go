@@ -164,9 +164,10 @@ const (
 const (
 	ReasonAttemptsExhausted = "AttemptsExhausted"
 	ReasonGone              = "Gone"
-	ReasonBacklogExpired    = "BacklogExpired"
-	ReasonTargetDenied      = "TargetDenied"
-	ReasonPayloadRejected   = "PayloadRejected"
+	// ReasonBacklogExpired: it was the oldest on pages that had reached their cap, so no
+	// attempt was made. Engines keep such a letter though nothing caps pages yet.
+	ReasonBacklogExpired = "BacklogExpired"
+	ReasonTargetDenied   = "TargetDenied"
 )
 
 // Outcome is the end of one attempt, or of a delivery without one.
@@ -181,7 +182,8 @@ type Outcome struct {
 	// Attempt is nil where none was made.
 	Attempt *Attempt
 	// Resent marks an attempt outside the schedule (resend, test event): it writes its attempt
-	// and status, and a success clears the dead letter, but it touches no backlog or retry.
+	// and status, and with Delivered clears the dead letter, but it touches no backlog or retry
+	// row and marks nothing done. So any Result may stand with it, and only Delivered counts.
 	Resent bool
 }
 
@@ -225,14 +227,17 @@ type Interval struct {
 	Reason string
 }
 
-// Batch is what one Settle changes.
+// Batch is what one Settle changes. Backlog is applied before Outcomes, so that a delivery
+// that is both placed and final, or to be retried, in one batch has no backlog row after it.
 type Batch struct {
 	// Cursor moves the shard's cursor forward; 0 leaves it. Every event up to it is placed or
 	// final for every subscription that it matched.
 	Cursor Seq
 	// Outcomes: an attempt row, the latest status of the event type, and, by Result: Delivered,
 	// DeadLettered, Dropped remove the delivery's backlog and retry rows and mark it done while
-	// it stands after the cursor; Retry writes the retry row and removes the backlog row.
+	// it stands after the cursor; Retry writes the retry row and removes the backlog row. A Retry
+	// without an Attempt moves the row's time and keeps its count of attempts, 0 where there was
+	// no row. See Outcome.Resent for those outside the schedule.
 	Outcomes []Outcome
 	// Backlog appends deliveries to their subscription's pages.
 	Backlog []Ref
@@ -252,7 +257,9 @@ type RetryRow struct {
 	Ref
 	// Attempts were made so far.
 	Attempts int32
-	Due      time.Time
+	// Due is when the engine asked to look at it again, which may be an appointment of its own
+	// far in the future where the endpoint is paused: nothing to show as the next attempt.
+	Due time.Time
 }
 
 // StatusRow is the latest outcome for one event type of one subscription.
@@ -299,8 +306,10 @@ type View interface {
 	DoneAfterCursor(ctx context.Context, shard Shard) ([]Ref, error)
 	// Backlog returns the positions on a subscription's pages after one, in order, at most max.
 	Backlog(ctx context.Context, subscription string, after Seq, max int) ([]Seq, error)
-	// Backlogged returns the subscriptions that have a backlog.
+	// Backlogged returns the subscriptions that have a backlog, sorted.
 	Backlogged(ctx context.Context) ([]string, error)
+	// Retrying returns the subscriptions that have retry rows, sorted.
+	Retrying(ctx context.Context) ([]string, error)
 	// Due returns retry rows due by a time, earliest first, at most max, and when the next one
 	// after those is due (zero where there is none).
 	Due(ctx context.Context, by time.Time, max int) (rows []RetryRow, next time.Time, err error)

@@ -156,9 +156,19 @@ func (v view) floor(kind byte, name string) journal.Seq {
 
 // Backlogged implements journal.View.
 func (v view) Backlogged(ctx context.Context) ([]string, error) {
+	return v.having(ctx, "the backlog", kindBacklog)
+}
+
+// Retrying implements journal.View.
+func (v view) Retrying(ctx context.Context) ([]string, error) {
+	return v.having(ctx, "the retries", kindRetry)
+}
+
+// having are the subscriptions that have rows of a kind.
+func (v view) having(ctx context.Context, what string, kind byte) ([]string, error) {
 	var names []string
-	err := v.read(ctx, "the backlog", func() error {
-		return v.firsts([]byte{kindBacklog}, func(name string, _ journal.Seq) { names = append(names, name) })
+	err := v.read(ctx, what, func() error {
+		return v.firsts([]byte{kind}, func(name string, _ journal.Seq) { names = append(names, name) })
 	})
 	sort.Strings(names)
 

@@ -280,6 +280,7 @@ type state struct {
 	Cursor      journal.Seq
 	Done        []journal.Ref
 	Backlogged  []string
+	Retrying    []string
 	Backlog     map[string][]journal.Seq
 	Retries     map[string][]journal.RetryRow
 	Due         []journal.RetryRow
@@ -309,6 +310,7 @@ func (s *suite) stateOf(j journal.Journal, last journal.Seq, subscriptions ...st
 	got.Backlogged, errs[2] = view.Backlogged(ctx)
 	got.Due, _, errs[3] = view.Due(ctx, s.h.Clock.Now().Add(1000*time.Hour), all)
 	got.Oldest, errs[4] = view.OldestReference(ctx)
+	got.Retrying, errs[11] = view.Retrying(ctx)
 	s.check(errors.Join(errs[:]...))
 	for _, id := range subscriptions {
 		got.Backlog[id], errs[5] = view.Backlog(ctx, id, 0, all)

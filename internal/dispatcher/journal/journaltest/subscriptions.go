@@ -301,7 +301,7 @@ func testVanish(s *suite) {
 	changed, _, err := s.j.View().StatusesChangedSince(s.Context(), "acme", 0)
 	s.check(err)
 	s.equal("changed", []string{"stays"}, changed)
-	kept.Cursor, kept.Done, kept.Due, kept.Oldest, kept.Backlogged = marker.Seq, nil, nil, 0, nil
+	kept.Cursor, kept.Done, kept.Due, kept.Oldest, kept.Backlogged, kept.Retrying = marker.Seq, nil, nil, 0, nil, nil
 	s.equal("another's rows", kept, s.stateOf(s.j, 6, "stays"))
 	late := s.delivered(ref("gone", 1), 2)
 	late.Resent = true

@@ -93,6 +93,10 @@ func testDue(s *suite) {
 	due(time.Minute, 10, time.Hour, first, second)
 	due(time.Minute, 1, 2*time.Second, first)
 	due(2*time.Hour, 10, 0, first, second, journal.RetryRow{Ref: ref("a", 3), Attempts: 1, Due: now.Add(time.Hour)})
+	s.settle(journal.Batch{Backlog: []journal.Ref{ref("c", 1)}})
+	s.equal("retrying", []string{"a", "b"}, s.stateOf(s.j, 0).Retrying)
+	s.settle(journal.Batch{Outcomes: []journal.Outcome{s.dropped(ref("a", 2)), s.dropped(ref("b", 1))}})
+	s.equal("retrying, one emptied", []string{"a"}, s.stateOf(s.j, 0).Retrying)
 }
 
 func testDueEarlier(s *suite) {
