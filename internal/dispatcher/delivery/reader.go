@@ -71,12 +71,18 @@ func (e *Engine) recover(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading which subscriptions have a backlog: %w", err)
 	}
-	e.restore(cursor, last, present, backlogged)
+	retrying, err := view.Retrying(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading which subscriptions have retries: %w", err)
+	}
+	e.restore(cursor, last, present, backlogged, retrying)
 
 	return r, nil
 }
 
-func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, backlogged []string) {
+// restore makes the endpoints that have rows. A subscription without a present version was
+// deleted: neither the log nor the registry may tell of it again, so its rows are cleared now.
+func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, backlogged, retrying []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.cursor, e.read, e.startedAt = cursor, cursor, last
@@ -84,8 +90,10 @@ func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, ba
 	e.present = make(map[string]bool, len(present))
 	for _, version := range present {
 		e.present[version.ID] = true
-		// Which of them have parked retries is not known before their rows are read.
-		ep := e.endpointOf(version.ID, false)
+	}
+	for _, id := range retrying {
+		// Which of its retries are parked is not known before the rows are read.
+		ep := e.endpointOf(id, !e.present[id])
 		ep.parked = true
 		e.hungry[ep.id] = ep
 	}
