@@ -184,7 +184,7 @@ uninstall: ## Remove the CustomResourceDefinitions from there, and with them eve
 .PHONY: deploy
 deploy: build-installer ## Install everything into the cluster of the current kubeconfig
 	@$(WITH_ASSETS) "$$assets/kubectl" apply --server-side -f "$(DIST)/install.yaml" && \
-		"$$assets/kubectl" wait --for=condition=Established -k config/crd && \
+		"$$assets/kubectl" wait --for=condition=Established crd -l app.kubernetes.io/name=hookline && \
 		"$$assets/kubectl" apply --server-side -f "$(DIST)/provider.yaml"
 
 .PHONY: undeploy
