@@ -81,11 +81,11 @@ func (r *Registry) Suspend(ctx context.Context, id, reason, message string) erro
 }
 
 // SuspendSeen is Suspend for what an attempt with one version's settings found out. It
-// does nothing where the settings have changed meanwhile in a way that lifts suspensions:
-// what the old endpoint answered says nothing of the new one.
+// does nothing where the settings have changed meanwhile in a way that lifts suspensions, or
+// the owner has resumed: what the old endpoint answered says nothing of the new one.
 func (r *Registry) SuspendSeen(ctx context.Context, seen *Subscription, reason, message string) error {
 	return r.suspend(ctx, seen.ID, reason, message, func(current *Subscription) bool {
-		return !lifts(seen, current)
+		return !lifts(seen, current) && current.State.Since.Equal(seen.State.Since)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -221,6 +222,37 @@ func TestSuspend(t *testing.T) {
 	}
 	if !current(t, s, id).State.IsSuspended() {
 		t.Error("a new name does not stop the endpoint's answer from counting")
+	}
+}
+
+func TestAnswerOfBeforeAResumeSuspendsNothing(t *testing.T) {
+	t.Parallel()
+	clock := fakeClock()
+	s := newStage(t, registry.Options{Clock: clock})
+	api := s.registry.Tenant(tenant)
+	id := mustCreate(t, api, draft("presence")).ID
+	// Two attempts are under way; one is answered 410, and the owner resumes before the other is.
+	seen := current(t, s, id)
+	clock.Advance(time.Second)
+	if err := s.registry.SuspendSeen(t.Context(), seen, "Gone", ""); err != nil {
+		t.Fatal(err)
+	}
+	if !current(t, s, id).State.IsSuspended() {
+		t.Fatal("the first answer suspends")
+	}
+	clock.Advance(time.Second)
+	mustUpdate(t, api, id, subscription.Patch{Resume: true})
+	if err := s.registry.SuspendSeen(t.Context(), seen, "Gone", ""); err != nil {
+		t.Fatal(err)
+	}
+	if current(t, s, id).State.IsSuspended() {
+		t.Error("what was answered to an attempt of before the resume undoes it")
+	}
+	if err := s.registry.SuspendSeen(t.Context(), current(t, s, id), "Gone", ""); err != nil {
+		t.Fatal(err)
+	}
+	if !current(t, s, id).State.IsSuspended() {
+		t.Error("what is answered after the resume suspends again")
 	}
 }
 
