@@ -24,9 +24,18 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, timeout time.
 	}
 	// A writer that knows no deadlines belongs to no connection that could be slow.
 	controller := http.NewResponseController(w)
-	if err := controller.SetReadDeadline(time.Now().Add(timeout)); err == nil {
-		defer func() { _ = controller.SetReadDeadline(time.Time{}) }()
+	bounded := controller.SetReadDeadline(time.Now().Add(timeout)) == nil
+	body, err := expand(w, r, encoding, limit, timeout)
+	// After a refusal it stands: the server reads on for the rest of the body before it answers.
+	if err == nil && bounded {
+		_ = controller.SetReadDeadline(time.Time{})
 	}
+
+	return body, err
+}
+
+// expand reads a body and undoes its Content-Encoding.
+func expand(w http.ResponseWriter, r *http.Request, encoding string, limit int64, timeout time.Duration) ([]byte, error) {
 	var source io.Reader = http.MaxBytesReader(w, r.Body, limit)
 	if encoding == "gzip" {
 		expanded, err := gzip.NewReader(source)

@@ -533,6 +533,24 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 	}
 }
 
+// TestRestOfARefusedBodyHasADeadline: after a refusal the server reads on for what is left of
+// the body, which a publisher that sends no more must not draw out.
+func TestRestOfARefusedBodyHasADeadline(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(cfg *ingest.Config) { cfg.BodyTimeout = 300 * time.Millisecond })
+	conn := s.dial(t, "Content-Type: "+one+"\r\nContent-Encoding: gzip\r\nContent-Length: 1000\r\n\r\nthis is no gzip")
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatalf("the server does not let go of the connection: %v, after %q", err, text)
+	}
+	if !strings.HasPrefix(string(text), "HTTP/1.1 400 ") {
+		t.Errorf("got %q", text)
+	}
+}
+
 func TestBodyDeadlineEndsWithTheBody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, func(cfg *ingest.Config) {
