@@ -163,6 +163,11 @@ func (e *Engine) sendManually(
 
 	id := DeliveryID(event.Tenant, event.Source, event.ID, sub.ID)
 	x := e.exchangeManually(ctx, sending, sub, event, id)
+	if err := brokenOff(ctx, sending, x); err != nil {
+		e.senders.Done()
+
+		return journal.Attempt{}, err
+	}
 	attempt := x.attempt(sub, event, id)
 	attempt.Seq, attempt.Number, attempt.Test = record.Seq, record.Number, record.Test
 	recorded := e.recordManual(sub, x, &attempt)
@@ -180,6 +185,21 @@ func (e *Engine) sendManually(
 		}
 
 		return attempt, fmt.Errorf("waiting for the attempt to be recorded: %w", ErrNotRunning)
+	}
+}
+
+// brokenOff says who broke off an attempt that has no answer, nil where nobody did: such an
+// attempt says nothing of the endpoint, so it is not recorded.
+func brokenOff(ctx, sending context.Context, x exchange) error {
+	switch {
+	case x.code != 0:
+		return nil
+	case sending.Err() != nil:
+		return fmt.Errorf("waiting for the endpoint's answer: %w", ErrNotRunning)
+	case ctx.Err() != nil:
+		return fmt.Errorf("waiting for the endpoint's answer: %w", ctx.Err())
+	default:
+		return nil
 	}
 }
 
