@@ -31,6 +31,9 @@ const (
 	DefaultTimeout = 35 * time.Second
 	// VisibilityDelay is how long a write is taken to stay invisible; the vendor does not say.
 	VisibilityDelay = 5 * time.Second
+	// clientBurst is one less than the vendor allows, so that a request that arrives sooner than the one
+	// before it did is not one too many.
+	clientBurst = Burst - 1
 	// maxMessage bounds what is kept of a server's message, in bytes.
 	maxMessage = 512
 	// maxRetryAfter bounds what a server may ask to wait.
@@ -46,7 +49,7 @@ type ClientConfig struct {
 	Token func(ctx context.Context) (string, error)
 	// Bearer sends the token after "Bearer ". The vendor's own programs send it raw, as its document says.
 	Bearer bool
-	// Limiter spaces the requests; nil is one of its own with the vendor's bounds. Clients that share a
+	// Limiter spaces the requests; nil is one of its own within the vendor's bounds. Clients that share a
 	// token share one.
 	Limiter *rate.Limiter
 	// Transport makes the connections; nil is http.DefaultTransport.
@@ -56,6 +59,9 @@ type ClientConfig struct {
 	// Clock tells how far off a Retry-After date is; nil is the real one.
 	Clock clockwork.Clock
 }
+
+// specFilters are the filters as the resource's spec spells them.
+const specFilters = string(subscription.FieldDixaOptions) + ".filters"
 
 // Client is the port over HTTP. It is safe for concurrent use.
 type Client struct {
@@ -81,7 +87,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, errors.New("making a client: Token is not set")
 	}
 	if cfg.Limiter == nil {
-		cfg.Limiter = rate.NewLimiter(RequestsPerSecond, Burst)
+		cfg.Limiter = rate.NewLimiter(RequestsPerSecond, clientBurst)
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
@@ -165,7 +171,7 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 	if err := draft.Validate(c.Capabilities()); err != nil {
 		return subscription.Created{}, err
 	}
-	if err := checkFilters(draft.Options.Dixa); err != nil {
+	if err := checkFilters(specFilters, draft.Options.Dixa); err != nil {
 		return subscription.Created{}, err
 	}
 	body := Fields{
@@ -205,7 +211,7 @@ func (c *Client) Update(ctx context.Context, id string, patch subscription.Patch
 		body.Authorization = wireAuthorization(*patch.Authorization)
 	}
 	if patch.Options != nil {
-		if err := checkFilters(patch.Options.Dixa); err != nil {
+		if err := checkFilters(specFilters, patch.Options.Dixa); err != nil {
 			return subscription.Subscription{}, err
 		}
 		filters := wireFilters(patch.Options.Dixa)
@@ -355,9 +361,7 @@ func (c *Client) request(ctx context.Context, call call, token string) (*http.Re
 // a 404 about a subscription only where one was named and Dixa said so: an ingress's 404 does not say
 // that a subscription is gone.
 func (c *Client) portError(call call, response *http.Response, body []byte, secrets []string) error {
-	var told messageBody
-	isDixas := json.Unmarshal(body, &told) == nil && told.Message != ""
-	text := told.Message
+	text, isDixas := explanation(body)
 	if detail := response.Header.Get(headerDetail); detail != "" {
 		text += ": " + detail
 	}
@@ -374,13 +378,28 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 		return subscription.ErrNotFound
 	case status == http.StatusConflict && call.body != nil:
 		return subscription.ErrNameTaken
-	case call.body != nil && slices.Contains(refusedBody, status):
+	case call.body != nil && text != "" && slices.Contains(refusedBody, status):
 		return &subscription.InvalidError{Message: message}
 	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest:
 		return fmt.Errorf("the URL answered %d, a redirect, which is not followed: give the URL it leads to", status)
 	default:
 		return fmt.Errorf("Dixa answered %d: %s", status, message)
 	}
+}
+
+// explanation is what a refusal says, and whether it is the documented body. Plain text is taken too, since
+// that is how the vendor's kind of server refuses what it was not taught to; a page of a proxy's is not.
+func explanation(body []byte) (text string, documented bool) {
+	var told messageBody
+	if json.Unmarshal(body, &told) == nil && told.Message != "" {
+		return told.Message, true
+	}
+	text = strings.TrimSpace(string(body))
+	if json.Valid(body) || strings.HasPrefix(text, "<") {
+		return "", false
+	}
+
+	return text, false
 }
 
 // refusedBody are the statuses by which a body is refused.

@@ -232,7 +232,7 @@ func (f Fields) patch() (subscription.Patch, error) {
 			}
 		}
 		out.Options = &subscription.Options{Dixa: portFilters(*f.Filters)}
-		if err := checkFilters(out.Options.Dixa); err != nil {
+		if err := checkFilters("filters", out.Options.Dixa); err != nil {
 			return subscription.Patch{}, err
 		}
 	}

@@ -31,13 +31,14 @@ const (
 // Conversation alone.
 var families = []string{"Conversation", "Agent", "Typing", "SLAEvaluation"}
 
-// checkFilters refuses filters that the vendor's document does not have. Errors are *subscription.InvalidError.
-func checkFilters(options *subscription.DixaOptions) error {
+// checkFilters refuses filters that the vendor's document does not have. Errors are *subscription.InvalidError
+// whose fields begin with the name of the filters.
+func checkFilters(name string, options *subscription.DixaOptions) error {
 	if options == nil {
 		return nil
 	}
 	for family, filters := range options.Filters {
-		at := "filters." + clip(family)
+		at := name + "." + clip(family)
 		switch {
 		case !slices.Contains(families, family):
 			return wrongField(at, "there is no such event family: use one of %s", strings.Join(families, ", "))
