@@ -1,6 +1,7 @@
 package vonage
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,14 +9,15 @@ import (
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// list answers all subscriptions: the vendor has no pages.
+// list answers all subscriptions, the oldest first: the vendor has no pages.
 func (s *server) list(r request) (any, error) {
 	found, err := r.api.List(r.Context())
 	if err != nil {
 		return nil, fmt.Errorf("listing subscriptions: %w", err)
 	}
-	// Ids begin with their time, so this is the order of creation.
-	slices.SortFunc(found, func(a, b subscription.Subscription) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b subscription.Subscription) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
 	out := subscriptionList{Subscriptions: []Subscription{}}
 	for _, one := range found {
 		if one.Delivery.Format == subscription.FormatVonage {

@@ -34,7 +34,7 @@ var shownHeaders = []string{"Content-Type", "Cache-Control", "Allow", "Retry-Aft
 // player plays one file of exchanges against a fresh stage. Lines that begin with
 //
 //	">" are a request: method and path, then headers, then the body;
-//	"!" is what happens meanwhile: "expire" ends all tokens, "foreign NAME" makes a subscription of another format;
+//	"!" is what happens meanwhile: a second passes by "wait", "expire" ends all tokens, "foreign NAME" makes a subscription of another format;
 //	"<" are the answer, compared: status, headers, body.
 //
 // {id1} is the first subscription's id; in answers ids, and generated secrets and tokens, are
@@ -130,6 +130,8 @@ func (p *player) act(t *testing.T, words []string) {
 	switch words[0] {
 	case "expire":
 		p.clock.Advance(vonage.TokenLife)
+	case "wait":
+		p.clock.Advance(time.Second)
 	case "foreign":
 		created, err := p.stage.api(support).Create(t.Context(), subscription.Draft{
 			Name: words[1], URL: "https://example.com/hooks", Events: []string{"a.b"}, Enabled: true,
