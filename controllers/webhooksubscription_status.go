@@ -95,6 +95,8 @@ func (s *subscriptionScope) conclude(ctx context.Context, failure error) (ctrl.R
 
 	written, err := s.writeStatus(ctx)
 	if err != nil {
+		s.keepChanged()
+
 		return ctrl.Result{}, err
 	}
 
@@ -203,7 +205,7 @@ func (s *subscriptionScope) writeStatus(ctx context.Context) (written bool, err 
 		cause = "deliveries"
 
 		if !s.deliveryWrites.AllowN(s.clock.Now(), 1) {
-			s.account.SetChanged(s.remote.ID, true)
+			s.keepChanged()
 			s.flow.soon(time.Second + jitter(s.sub.UID, deliveryWriteSpread))
 
 			return false, nil
@@ -229,6 +231,13 @@ func (s *subscriptionScope) writeStatus(ctx context.Context) (written bool, err 
 	s.metrics.statusWrites.WithLabelValues(kindSubscription, cause).Inc()
 
 	return true, nil
+}
+
+// keepChanged has the delivery statuses read again: what was read is not written.
+func (s *subscriptionScope) keepChanged() {
+	if s.account != nil && s.remote != nil && s.caps.Statuses {
+		s.account.SetChanged(s.remote.ID, true)
+	}
 }
 
 // deliveryWriteSpread is over what time writes are spread that were put off; a tenth of it, see jitter.
