@@ -45,7 +45,7 @@ func (s *signals) refuse(ctx context.Context, kind v1alpha1.ProviderKind, namesp
 	}
 }
 
-// poller asks each provider, one after the other at each interval, whose delivery statuses changed.
+// poller asks the providers, all at once at each interval, whose delivery statuses changed.
 type poller struct {
 	client   client.Client
 	pool     *provider.Pool

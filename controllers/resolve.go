@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,12 +45,26 @@ func (s *subscriptionScope) resolveProvider(ctx context.Context) error {
 
 	s.account, err = s.open(ctx, found)
 	if err != nil {
-		return waiting(0, v1alpha1.ReasonProviderNotReady, "%s cannot be used yet: see its conditions", describe(found)).because(err)
+		return unopened(found, err)
 	}
 
 	s.caps, s.began = s.account.Capabilities(), s.account.Mark()
 
 	return nil
+}
+
+// openRetry is how soon an account is opened again that could not be. Its provider may be Ready all the while: what
+// failed here need not have failed there, so no change of it may come that could be waited for.
+const openRetry = 30 * time.Second
+
+// unopened waits for an account that could not be opened. What is transient says nothing of the subscription.
+func unopened(p v1alpha1.Provider, err error) error {
+	out := waiting(openRetry, v1alpha1.ReasonProviderNotReady, "%s cannot be used yet: see its conditions", describe(p)).because(err)
+	if kind := outcomeOf(err).kind; kind == outcomeTransient || kind == outcomeRateLimited {
+		return out.quietly()
+	}
+
+	return out
 }
 
 // open is the account of a provider, without reading its credentials again where its spec is as it was: the

@@ -44,6 +44,9 @@ const (
 	recorderName   = "hookline"
 	setupTimeout   = 30 * time.Second
 	providerWorker = 2
+	// reconcileTimeout bounds one reconcile and with it every request to the API server. Requests to a provider, of
+	// which one reconcile makes no more than a handful, have the shorter bound of spec.timeout, 60s at most.
+	reconcileTimeout = 10 * time.Minute
 )
 
 // Options are what the controllers can be told. The zero value of each field means its default.
@@ -209,6 +212,7 @@ func (o Options) controllerOptions(workers int) controller.Options {
 		UsePriorityQueue:        o.UsePriorityQueue,
 		NewQueue:                o.NewQueue,
 		SkipNameValidation:      o.SkipNameValidation,
+		ReconciliationTimeout:   reconcileTimeout,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](o.RetryBase, o.RetryMax),
 	}
 }

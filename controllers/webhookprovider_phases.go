@@ -113,6 +113,10 @@ func capabilityNames(caps subscription.Capabilities) []string {
 	return slices.Compact(out)
 }
 
+// inUseRetry is how soon it is looked again whether a provider is in use. Most ends of a use are seen at once; that of
+// a subscription which never recorded its provider is not.
+const inUseRetry = time.Minute
+
 // release lets a provider go that nothing uses any more.
 func (s *providerScope) release(ctx context.Context) error {
 	users, err := s.users(ctx)
@@ -121,7 +125,7 @@ func (s *providerScope) release(ctx context.Context) error {
 	}
 
 	if len(users) > 0 {
-		return waiting(0, v1alpha1.ReasonInUse,
+		return waiting(inUseRetry, v1alpha1.ReasonInUse,
 			"Waiting for %d WebhookSubscriptions that use this provider, such as %s: delete them, or point spec.providerRef elsewhere",
 			len(users), users[0])
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
 )
 
 // conclude turns what came of the phases into the status, writes it if its meaning changed, and says when to
@@ -47,6 +48,8 @@ func (s *providerScope) conclude(ctx context.Context, failure error) (ctrl.Resul
 		interval := s.account.Config().Interval
 
 		return ctrl.Result{RequeueAfter: max(s.account.ListDue(), minDriftDelay) + jitter(s.obj.GetUID(), interval)}, nil
+	case outcomeRateLimited:
+		return ctrl.Result{RequeueAfter: max(out.after, provider.DefaultRetryAfter)}, nil
 	default:
 		return ctrl.Result{RequeueAfter: out.after}, nil
 	}
