@@ -122,7 +122,7 @@ func suspension(state subscription.State) string {
 	}
 
 	if state.Message != "" {
-		message += ": " + scrub(state.Message)
+		message += ": " + unstopped(scrub(state.Message))
 	}
 
 	return message + ". Mend the endpoint, then set the annotation " + v1alpha1.AnnotationResumeRequested + " or change the spec"

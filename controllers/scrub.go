@@ -25,6 +25,9 @@ var scrubs = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ns|µs|ms)\b`), "(time)"},
 }
 
+// unstopped is a message without the full stop at its end, for one that another sentence follows.
+func unstopped(message string) string { return strings.TrimRight(message, ". ") }
+
 // scrub makes a message the same for the same cause: ids of requests, times and anything like a secret are
 // taken out, line breaks become spaces, and it is cut to maxMessage.
 func scrub(message string) string {

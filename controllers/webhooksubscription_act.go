@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -38,7 +40,7 @@ func (s *subscriptionScope) act(ctx context.Context) error {
 
 	s.record()
 
-	return nil
+	return s.renewMark(ctx)
 }
 
 func (s *subscriptionScope) do(ctx context.Context, step action) error {
@@ -77,29 +79,42 @@ func (s *subscriptionScope) anchor(ctx context.Context) error {
 	})
 }
 
-// setMark writes, rewrites or removes the annotation create-pending.
+// setMark writes or removes the annotation create-pending.
 func (s *subscriptionScope) setMark(sub *v1alpha1.WebhookSubscription) {
 	first := verb("")
 	if len(s.actions) > 0 {
 		first = s.actions[0].Verb
 	}
 
-	old, marked := markOf(sub)
-	next := createMark{At: s.clock.Now(), Hash: s.hashOf(s.want.Draft.Name, s.want.Draft.URL, s.want.Draft.Events)}
-
-	switch {
-	case first == verbAdopt:
+	switch first {
+	case verbAdopt:
 		// A subscription that was taken over is not one that we made: without a status it is for the adoption
 		// policy to find it again.
 		delete(sub.Annotations, v1alpha1.AnnotationCreatePending)
-	case first == verbCreate, marked && old.Hash != next.Hash:
-		if sub.Annotations == nil {
-			sub.Annotations = map[string]string{}
-		}
-
-		sub.Annotations[v1alpha1.AnnotationCreatePending] = next.String()
+	case verbCreate:
+		s.writeMark(sub)
 	default:
 	}
+}
+
+func (s *subscriptionScope) writeMark(sub *v1alpha1.WebhookSubscription) {
+	mark := createMark{At: s.clock.Now(), Hash: s.wantedHash()}
+	metav1.SetMetaDataAnnotation(&sub.ObjectMeta, v1alpha1.AnnotationCreatePending, mark.String())
+}
+
+// wantedHash stands for the natural key that is asked for.
+func (s *subscriptionScope) wantedHash() string {
+	return s.hashOf(s.want.Draft.Name, s.want.Draft.URL, s.want.Draft.Events)
+}
+
+// renewMark rewrites the mark of a subscription whose natural key has changed, once the provider has taken the change:
+// a name that it refused is somebody else's, and the mark would claim it.
+func (s *subscriptionScope) renewMark(ctx context.Context) error {
+	if mark, marked := markOf(s.sub); !marked || s.want.ObserveOnly || mark.Hash == s.wantedHash() {
+		return nil
+	}
+
+	return s.patchMetadata(ctx, s.writeMark)
 }
 
 // holdProvider puts the finalizer on a provider that comes into use, so that its credentials stay long enough.
@@ -183,8 +198,7 @@ func (s *subscriptionScope) nameTaken(ctx context.Context) error {
 			"Waiting until the provider shows the subscription that has the name %q", s.want.Draft.Name)
 	}
 
-	err := s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) { delete(sub.Annotations, v1alpha1.AnnotationCreatePending) })
-	if err != nil {
+	if err := s.dropMark(ctx); err != nil {
 		return err
 	}
 
@@ -193,7 +207,7 @@ func (s *subscriptionScope) nameTaken(ctx context.Context) error {
 		return fmt.Errorf("looking for the subscription that has the name: %w", err)
 	}
 
-	wanted := s.hashOf(s.want.Draft.Name, s.want.Draft.URL, s.want.Draft.Events)
+	wanted := s.wantedHash()
 
 	s.have.Matches, err = s.matches(ctx, view.Select(func(sub subscription.Subscription) bool {
 		return s.hashOf(sub.Name, sub.URL, sub.Events) == wanted
@@ -213,8 +227,34 @@ func (s *subscriptionScope) nameTaken(ctx context.Context) error {
 	return out
 }
 
+// dropMark removes the mark whoever else has changed the resource meanwhile, and also when the process is told to
+// stop: the mark of a create that was refused would claim a stranger's subscription.
+func (s *subscriptionScope) dropMark(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
+	defer cancel()
+
+	changed := s.sub.DeepCopy()
+	// The one annotation by name: others may have come meanwhile.
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}}}`, v1alpha1.AnnotationCreatePending)
+
+	if err := s.client.Patch(ctx, changed, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("removing the mark of a create that was refused: %w", err)
+	}
+
+	s.fresh.wrote(changed)
+	// What else has changed meanwhile is for the next reconcile: this one is about the generation that it read.
+	s.sub.Annotations, s.sub.ResourceVersion = changed.Annotations, changed.ResourceVersion
+
+	return nil
+}
+
 func (s *subscriptionScope) update(ctx context.Context, step action) error {
 	updated, err := s.account.Update(ctx, step.ID, step.Patch)
+	if errors.Is(err, subscription.ErrNameTaken) {
+		return terminal(v1alpha1.ReasonNameConflict,
+			"The provider has another subscription named %q: choose another spec.name", s.want.Draft.Name)
+	}
+
 	if err != nil {
 		return fmt.Errorf("updating subscription %s: %w", step.ID, err)
 	}

@@ -45,9 +45,7 @@ func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
 		return s.findPending(ctx)
 	}
 
-	if s.provider != nil {
-		s.farewell.HeldBy, err = s.heldBy(ctx, s.farewell.ID, false)
-	}
+	s.farewell.HeldBy, err = s.heldBy(ctx, s.farewell.ID, false)
 
 	return err
 }
@@ -66,15 +64,23 @@ func (s *subscriptionScope) accountForDeletion(ctx context.Context) (*provider.A
 		return s.openOrLast(ctx, found)
 	}
 
+	last, known := s.pool.Last(pinned.UID)
+
 	found, err := s.getProvider(ctx, pinned.Kind, pinned.Name)
 	if err == nil {
-		s.provider = found
+		var account *provider.Account
 
-		return s.openOrLast(ctx, found)
+		account, err = s.openOrLast(ctx, found)
+		// A later provider of the same name may stand for another account.
+		if err == nil && (!known || account.Config().SameAccount(last.Config())) {
+			s.provider = found
+
+			return account, nil
+		}
 	}
 
-	if account, known := s.pool.Last(pinned.UID); known {
-		return account, nil
+	if known {
+		return last, nil
 	}
 
 	return nil, err
@@ -117,9 +123,8 @@ func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
 	for _, step := range planDeletion(s.farewell) {
 		switch step.Verb {
 		case verbDelete:
-			err := s.account.Delete(ctx, step.ID)
-			if err != nil && !errors.Is(err, subscription.ErrNotFound) {
-				if err := s.blocked(fmt.Errorf("deleting subscription %s: %w", step.ID, err)); err != nil {
+			if err := s.deleteRemote(ctx, step.ID); err != nil {
+				if err := s.blocked(err); err != nil {
 					return err
 				}
 
@@ -135,6 +140,37 @@ func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+
+	return nil
+}
+
+// errStillListed answers that a provider says of a subscription that there is none and lists it all the same.
+var errStillListed = errors.New("the provider says that there is no such subscription, and lists it all the same")
+
+// deleteRemote deletes a subscription. That there is none is believed only when a list lacks it too, and not while
+// the provider may not show what was made a moment ago.
+func (s *subscriptionScope) deleteRemote(ctx context.Context, id string) error {
+	err := s.account.Delete(ctx, id)
+	if err == nil {
+		return nil
+	}
+
+	if !errors.Is(err, subscription.ErrNotFound) {
+		return fmt.Errorf("deleting subscription %s: %w", id, err)
+	}
+
+	if err := s.awaitVisibility(); err != nil {
+		return err
+	}
+
+	view, err := s.account.ListAfter(ctx, s.account.Mark())
+	if err != nil {
+		return fmt.Errorf("listing the provider's subscriptions: %w", err)
+	}
+
+	if _, found := view.Get(id); found {
+		return errStillListed
 	}
 
 	return nil
@@ -166,8 +202,13 @@ func (s *subscriptionScope) release(ctx context.Context) error {
 // on the remote subscription instead, and answers nil.
 func (s *subscriptionScope) blocked(err error) error {
 	if s.graceOver(s.sub.DeletionTimestamp.Time) {
+		left := "subscription " + s.farewell.ID
+		if s.farewell.ID == "" {
+			left = "what a create without an answer may have made"
+		}
+
 		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Orphan",
-			"Left subscription "+s.farewell.ID+" behind: it could not be deleted within the grace period")
+			"Left "+left+" behind: it could not be deleted within the grace period")
 		// Nothing more is asked of the provider.
 		s.farewell = farewell{Policy: v1alpha1.DeletionPolicyOrphan}
 
@@ -175,8 +216,19 @@ func (s *subscriptionScope) blocked(err error) error {
 	}
 
 	out := outcomeOf(err)
-	if out.kind == outcomeConflict {
+	if out.kind == outcomeConflict || out.kind == outcomeWaiting && out.quiet {
+		// Nothing blocks: it only takes a moment.
 		return out
+	}
+
+	if out.reason == v1alpha1.ReasonDeletionBlocked {
+		// It says itself what to do.
+		return &outcome{kind: outcomeWaiting, reason: out.reason, message: out.message, after: s.withinGrace(lastDeletionRetry)}
+	}
+
+	message := out.message
+	if out.kind == outcomeTransient {
+		message = scrub(root(err).Error())
 	}
 
 	after := out.after
@@ -194,7 +246,7 @@ func (s *subscriptionScope) blocked(err error) error {
 	return &outcome{
 		kind: outcomeWaiting, reason: v1alpha1.ReasonDeletionBlocked, after: s.withinGrace(after), cause: err,
 		message: fmt.Sprintf("The subscription cannot be deleted at the provider: %s. "+
-			"Mend that, or set spec.deletionPolicy to Orphan to leave it behind", out.message),
+			"Mend that, or set spec.deletionPolicy to Orphan to leave it behind", unstopped(message)),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
@@ -41,20 +42,20 @@ func onlyObserved(sub *v1alpha1.WebhookSubscription) bool {
 	return !created && !sub.Status.Adopted && sub.Status.Secret == nil
 }
 
-// knownID is the status' id if it is one of the present provider. A provider that was made again under the same
-// name, or that another resource stands for, is the same account for all that can be known.
+// knownID is the status' id if it is one of the present provider's account. Where nothing is known any more of the
+// account of the pinned provider, a provider of the same name is taken for it: one that was restored from a backup.
 func (s *subscriptionScope) knownID() string {
 	pinned := s.sub.Status.Provider
-
-	switch {
-	case pinned == nil:
-		return s.sub.Status.SubscriptionID
-	case pinned.Kind == s.provider.ProviderKind() && pinned.Name == s.provider.GetName():
+	if pinned == nil || pinned.UID == s.provider.GetUID() {
 		return s.sub.Status.SubscriptionID
 	}
 
-	old, found := s.pool.Last(pinned.UID)
-	if found && old.Config().SameAccount(s.account.Config()) {
+	same := pinned.Kind == s.provider.ProviderKind() && pinned.Name == s.provider.GetName()
+	if old, known := s.pool.Last(pinned.UID); known {
+		same = old.Config().SameAccount(s.account.Config())
+	}
+
+	if same {
 		return s.sub.Status.SubscriptionID
 	}
 
@@ -193,7 +194,7 @@ func (s *subscriptionScope) observeMatches(ctx context.Context) error {
 		})
 	}
 
-	wanted := s.hashOf(s.want.Draft.Name, s.want.Draft.URL, s.want.Draft.Events)
+	wanted := s.wantedHash()
 	matching := with(wanted)
 
 	if marked {
@@ -249,9 +250,31 @@ func (s *subscriptionScope) heldBy(ctx context.Context, id string, onlyOlder boo
 		return "", nil
 	}
 
+	account := s.account.Config()
+	through := []types.UID{account.UID}
+
+	// Two providers may stand for one account, and so for the same subscriptions.
+	for _, other := range s.pool.All() {
+		if cfg := other.Config(); cfg.UID != account.UID && cfg.SameAccount(account) {
+			through = append(through, cfg.UID)
+		}
+	}
+
+	for _, uid := range through {
+		holder, err := s.holderBy(ctx, remoteKey(uid, id), onlyOlder)
+		if err != nil || holder != "" {
+			return holder, err
+		}
+	}
+
+	return "", nil
+}
+
+// holderBy is the other resource, in indexRemote, that holds a remote subscription through one provider.
+func (s *subscriptionScope) holderBy(ctx context.Context, key string, onlyOlder bool) (string, error) {
 	var holders v1alpha1.WebhookSubscriptionList
-	if err := s.client.List(ctx, &holders, client.MatchingFields{indexRemote: remoteKey(s.provider.GetUID(), id)}); err != nil {
-		return "", fmt.Errorf("looking for other resources with subscription %s: %w", id, err)
+	if err := s.client.List(ctx, &holders, client.MatchingFields{indexRemote: key}); err != nil {
+		return "", fmt.Errorf("looking for other resources with the same subscription: %w", err)
 	}
 
 	for i := range holders.Items {
