@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/delivery"
 )
 
 // Command is one of hookline's programs.
@@ -36,15 +38,13 @@ const (
 
 // Bounds of flags.
 const (
-	// MaxScheduleSteps is the most entries of --retry-schedule.
-	MaxScheduleSteps = 50
-	// MaxScheduleDelay is the longest delay in --retry-schedule.
-	MaxScheduleDelay = 7 * 24 * time.Hour
 	// MinTimeout and MaxTimeout bound --delivery-timeout.
 	MinTimeout = time.Second
 	MaxTimeout = 60 * time.Second
 	// MinRetention is the least --retention.
 	MinRetention = time.Hour
+	// MaxPublishRate is the most --publish-rate.
+	MaxPublishRate = 10_000_000
 	// MaxStatusWrites is the most --status-writes-per-second.
 	MaxStatusWrites = 1000
 	// MaxReconciles is the most --max-concurrent-reconciles.
@@ -88,7 +88,7 @@ type DispatcherOptions struct {
 	DataDir           string
 	TokensDir         string
 	AllowedPrivate    []netip.Prefix
-	Schedule          []time.Duration
+	Schedule          delivery.Schedule
 	Timeout           time.Duration
 	PreviousSecretFor time.Duration
 	Retention         time.Duration
@@ -251,8 +251,8 @@ func (o *DispatcherOptions) complete(in raw) error {
 	if o.PreviousSecretFor <= 0 {
 		return fmt.Errorf("--previous-secret-for: %s is not a time to wait; use more than 0s", o.PreviousSecretFor)
 	}
-	if o.PublishRate <= 0 {
-		return fmt.Errorf("--publish-rate: %v is not a rate; use more than 0", o.PublishRate)
+	if !within(o.PublishRate, MaxPublishRate) {
+		return fmt.Errorf("--publish-rate: %v is out of range; use more than 0 and at most %d", o.PublishRate, MaxPublishRate)
 	}
 
 	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseSchedule(in.schedule))
@@ -271,25 +271,27 @@ func (o *DispatcherOptions) parseNetworks(texts []string) error {
 	return nil
 }
 
+// parseSchedule leaves the schedule to the engine's own where the flag is omitted.
 func (o *DispatcherOptions) parseSchedule(texts []string) error {
-	if len(texts) > MaxScheduleSteps {
-		return fmt.Errorf("--retry-schedule: has %d delays; the most is %d", len(texts), MaxScheduleSteps)
+	if len(texts) == 0 {
+		return nil
 	}
 
-	for _, text := range texts {
-		delay, err := time.ParseDuration(strings.TrimSpace(text))
-		if err != nil || delay < 0 || delay > MaxScheduleDelay {
-			return fmt.Errorf("--retry-schedule: %q is not a delay from 0s to %s; write it like 0s,5s,5m", text, MaxScheduleDelay)
-		}
-
-		o.Schedule = append(o.Schedule, delay)
+	schedule, err := delivery.ParseSchedule(strings.Join(texts, ","))
+	if err != nil {
+		return fmt.Errorf("--retry-schedule: %w", err)
 	}
+
+	o.Schedule = schedule
 
 	return nil
 }
 
+// within tells whether a rate is more than 0 and at most a limit; what is no number is not.
+func within(rate, most float64) bool { return rate > 0 && rate <= most }
+
 func (o *KubernetesOptions) complete() error {
-	if o.StatusWritesPerSecond <= 0 || o.StatusWritesPerSecond > MaxStatusWrites {
+	if !within(o.StatusWritesPerSecond, MaxStatusWrites) {
 		return fmt.Errorf("--status-writes-per-second: %v is out of range; use more than 0 and at most %d",
 			o.StatusWritesPerSecond, MaxStatusWrites)
 	}

@@ -29,7 +29,15 @@ func TestParse(t *testing.T) {
 		},
 		"schedule": {
 			reason: "each delay is checked", command: All,
-			args: append([]string{"--retry-schedule=0s,-5s"}, required...), wantErr: `--retry-schedule: "-5s"`,
+			args: append([]string{"--retry-schedule=0s,-5s"}, required...), wantErr: "--retry-schedule: the retry schedule has a wait of -5s",
+		},
+		"schedule of words": {
+			reason: "delays are durations", command: All,
+			args: append([]string{"--retry-schedule=0s,soon"}, required...), wantErr: `--retry-schedule: "soon" is not a duration`,
+		},
+		"schedule that waits": {
+			reason: "what the engine refuses is found before the journal is opened", command: All,
+			args: append([]string{"--retry-schedule=5s,10s"}, required...), wantErr: "--retry-schedule: the retry schedule begins with 5s",
 		},
 		"level":     {reason: "levels are words", command: Manager, args: []string{"--log-level=loud"}, wantErr: "--log-level"},
 		"format":    {reason: "formats are words", command: Manager, args: []string{"--log-format=xml"}, wantErr: "--log-format"},
@@ -42,6 +50,9 @@ func TestParse(t *testing.T) {
 		"grace":     {reason: "there is no negative wait", command: Manager, args: []string{"--deletion-grace=-1s"}, wantErr: "--deletion-grace"},
 		"previous":  {reason: "a rotation needs an overlap", command: All, args: append([]string{"--previous-secret-for=0s"}, required...), wantErr: "--previous-secret-for"},
 		"rate":      {reason: "no rate would mean no events", command: All, args: append([]string{"--publish-rate=0"}, required...), wantErr: "--publish-rate"},
+		"no number": {reason: "NaN is above and below nothing", command: All, args: append([]string{"--publish-rate=NaN"}, required...), wantErr: "--publish-rate"},
+		"endless":   {reason: "a limit without end is none", command: All, args: append([]string{"--publish-rate=Inf"}, required...), wantErr: "--publish-rate"},
+		"NaN":       {reason: "NaN is above and below nothing", command: Manager, args: []string{"--status-writes-per-second=NaN"}, wantErr: "--status-writes-per-second"},
 	}
 
 	for name, tc := range cases {

@@ -40,7 +40,7 @@ func ParseSchedule(text string) (Schedule, error) {
 	for part := range strings.SplitSeq(text, ",") {
 		wait, err := time.ParseDuration(strings.TrimSpace(part))
 		if err != nil {
-			return nil, fmt.Errorf("retry schedule %q: %q is not a duration: write such as 0s,5s,5m", text, part)
+			return nil, fmt.Errorf("%q is not a duration: write the retry schedule such as 0s,5s,5m", part)
 		}
 		schedule = append(schedule, wait)
 	}
