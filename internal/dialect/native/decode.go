@@ -35,11 +35,13 @@ func decode(r request, into any) error {
 		}
 	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
-	// left standing, it would end the request itself.
-	if err := r.readBy(time.Now().Add(BodyTimeout)); err == nil {
-		defer func() { _ = r.readBy(time.Time{}) }()
-	}
+	// left standing, it would end the request itself. After a refusal it stands, since the server
+	// reads on for the rest of the body.
+	bounded := r.readBy(time.Now().Add(BodyTimeout)) == nil
 	body, err := io.ReadAll(r.Body)
+	if err == nil && bounded {
+		_ = r.readBy(time.Time{})
+	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &statusError{
 			status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge,
