@@ -338,7 +338,7 @@ type Delivery struct {
 	Timeout string `json:"timeout,omitempty"`
 
 	// maxAttempts is how often the delivery of one event is tried at most, 1 to 50, before the event goes to the
-	// dead letters. The retry schedule may end earlier: that of CloudEvents has 10 attempts over three days.
+	// dead letters. Where the retry schedule ends earlier (CloudEvents: 10 attempts over three days) its last wait repeats.
 	// Omitted: as often as the retry schedule says.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
