@@ -207,7 +207,7 @@ func (s *stage) settle(ctx context.Context, tenant, wire, eventType string, chan
 	number := s.events.Add(1)
 	event := journal.Event{
 		Tenant: tenant, Source: "/test", ID: fmt.Sprintf("event-%d", number), Type: eventType, Accepted: s.clock.Now(),
-		Body: fmt.Appendf(nil, `{"specversion":"1.0","id":"event-%d","source":"/test","type":%q,"time":"2026-08-01T11:59:59.123456Z","data":{"n":%d.0}}`,
+		Body: fmt.Appendf(nil, `{"specversion":"1.0","id":"event-%d","source":"/test","type":%q,"time":"2026-08-01T11:59:59.123456Z","data":{"conversation":{"csid":%d}}}`,
 			number, eventType, number),
 	}
 	receipts, err := s.journal.Append(ctx, []journal.Event{event})
