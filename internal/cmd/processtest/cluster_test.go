@@ -2,6 +2,7 @@ package processtest
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,7 +12,15 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/hookline-dev/hookline/api/v1alpha1"
 )
 
 // TestAllRunsOnce: hookline all refuses to run as two. The second process, on a journal of its
@@ -21,21 +30,7 @@ func TestAllRunsOnce(t *testing.T) {
 	kubeconfig := startCluster(t)
 
 	all := func(data, health string) *process {
-		p := &process{log: &bytes.Buffer{}, done: make(chan error, 1)}
-		p.cmd = exec.Command(w.binary, "all",
-			"--kubeconfig", kubeconfig, "--leader-election-namespace", "default", "--data-dir", data, "--tokens-dir", w.tokens,
-			"--listen-address", freeAddress(t), "--health-bind-address", health, "--metrics-bind-address", "0")
-		p.cmd.Stderr = p.log
-
-		if err := p.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-
-		go func() { p.done <- p.cmd.Wait() }()
-
-		t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-
-		return p
+		return w.controllers("all", kubeconfig, health, "--data-dir", data, "--tokens-dir", w.tokens, "--listen-address", freeAddress(t))
 	}
 
 	first := all(w.data, w.health)
@@ -61,6 +56,122 @@ func TestAllRunsOnce(t *testing.T) {
 	if err := w.end(first, syscall.SIGTERM); err != nil {
 		t.Errorf("the first process ended with %v\n%s", err, first.log)
 	}
+}
+
+// TestManagerAndDispatcher: the parts apart do what they do together. The manager speaks the
+// native API to a dispatcher that knows no Kubernetes.
+func TestManagerAndDispatcher(t *testing.T) {
+	w := newWorld(t)
+	kubeconfig := startCluster(t)
+	r := newReceiver(t)
+	d := w.start()
+
+	health := freeAddress(t)
+	m := w.controllers("manager", kubeconfig, health)
+	w.eventually("the manager to be ready", func() bool { return answers("http://"+health+"/readyz") == http.StatusOK })
+
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	subscription := &v1alpha1.WebhookSubscription{
+		ObjectMeta: metav1.ObjectMeta{Name: "orders", Namespace: "default"},
+		Spec:       v1alpha1.WebhookSubscriptionSpec{URL: r.url, Events: []string{"order.*"}},
+	}
+
+	for _, object := range []client.Object{
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "dispatcher-token", Namespace: "default"},
+			StringData: map[string]string{"token": token},
+		},
+		&v1alpha1.WebhookProvider{
+			ObjectMeta: metav1.ObjectMeta{Name: "elsewhere", Namespace: "default"},
+			Spec: v1alpha1.WebhookProviderSpec{
+				ProviderSettings: v1alpha1.ProviderSettings{Default: new(true)},
+				Dispatcher: &v1alpha1.DispatcherProvider{
+					URL: v1alpha1.ProviderURL(d.url), Tenant: "acme",
+					TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "dispatcher-token", Key: "token"},
+				},
+			},
+		},
+		subscription,
+	} {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatalf("%v\n%s", err, m.log)
+		}
+	}
+
+	current := func(done func(v1alpha1.WebhookSubscriptionStatus) bool) func() bool {
+		return func() bool {
+			return c.Get(t.Context(), client.ObjectKeyFromObject(subscription), subscription) == nil && done(subscription.Status)
+		}
+	}
+
+	w.eventually("the subscription to be made", current(func(s v1alpha1.WebhookSubscriptionStatus) bool {
+		return s.SubscriptionID != "" && meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionReady)
+	}))
+
+	if accepted, err := publish(t.Context(), d, "order.created.v1", []string{"one"}); err != nil || len(accepted) != 1 {
+		t.Fatalf("accepted %v: %v", accepted, err)
+	}
+
+	w.eventually("the delivery and its status", current(func(s v1alpha1.WebhookSubscriptionStatus) bool {
+		missing, _ := r.missing([]string{"one"})
+
+		return len(missing) == 0 && len(s.DeliveryStatuses) == 1 && s.DeliveryStatuses[0].Success
+	}))
+
+	// What the manager made, it deletes.
+	if err := c.Delete(t.Context(), subscription); err != nil {
+		t.Fatal(err)
+	}
+
+	w.eventually("the subscription to be deleted there", func() bool {
+		_, body, err := call(t.Context(), http.MethodGet, d.url+"/webhooks/subscriptions", "", nil)
+
+		return err == nil && !bytes.Contains(body, []byte(r.url))
+	})
+
+	if err := w.end(m, syscall.SIGTERM); err != nil {
+		t.Errorf("the manager ended with %v\n%s", err, m.log)
+	}
+
+	if strings.Contains(m.log.String()+d.log.String(), token) {
+		t.Error("a log holds the token")
+	}
+}
+
+// controllers runs a command that has controllers.
+func (w *world) controllers(command, kubeconfig, health string, args ...string) *process {
+	w.t.Helper()
+
+	p := &process{log: &bytes.Buffer{}, done: make(chan error, 1)}
+	p.cmd = exec.Command(w.binary, append([]string{
+		command, "--kubeconfig", kubeconfig, "--leader-election-namespace", "default",
+		"--health-bind-address", health, "--metrics-bind-address", "0",
+	}, args...)...)
+	p.cmd.Stderr = p.log
+
+	if err := p.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+
+	go func() { p.done <- p.cmd.Wait() }()
+
+	w.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+
+	return p
 }
 
 // startCluster runs an API server with Hookline's kinds, and returns an administrator's kubeconfig.
