@@ -180,6 +180,9 @@ const (
 
 // claims are a signature's: when it was made and ends, in seconds, and what was signed.
 type claims struct {
+	// For its methods alone: its members would stand in another order.
+	jwt.RegisteredClaims `json:"-"`
+
 	IssuedAt    int64  `json:"iat"`
 	ExpiresAt   int64  `json:"exp"`
 	PayloadHash string `json:"payload_hash"` //nolint:tagliatelle // The vendor spells it so.
@@ -198,29 +201,3 @@ func sign(key, body []byte, at time.Time) (string, error) {
 
 	return signed, nil
 }
-
-// The methods by which a JWT library reads claims.
-
-// GetExpirationTime implements jwt.Claims.
-func (c claims) GetExpirationTime() (*jwt.NumericDate, error) {
-	return jwt.NewNumericDate(time.Unix(c.ExpiresAt, 0)), nil
-}
-
-// GetIssuedAt implements jwt.Claims.
-func (c claims) GetIssuedAt() (*jwt.NumericDate, error) {
-	return jwt.NewNumericDate(time.Unix(c.IssuedAt, 0)), nil
-}
-
-// GetNotBefore implements jwt.Claims; there is none.
-func (claims) GetNotBefore() (*jwt.NumericDate, error) {
-	return nil, nil //nolint:nilnil // As the interface has it.
-}
-
-// GetIssuer implements jwt.Claims; there is none.
-func (claims) GetIssuer() (string, error) { return "", nil }
-
-// GetSubject implements jwt.Claims; there is none.
-func (claims) GetSubject() (string, error) { return "", nil }
-
-// GetAudience implements jwt.Claims; there is none.
-func (claims) GetAudience() (jwt.ClaimStrings, error) { return nil, nil }
