@@ -51,7 +51,8 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 	charset := params["charset"]
 	if r.Header.Get("Content-Type") != "" && err != nil || !taken || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return nil, &refusal{
-			status: http.StatusUnsupportedMediaType, message: messageDecoding, detail: "send JSON in UTF-8 as Content-Type " + jsonMediaType,
+			status: http.StatusUnsupportedMediaType, message: messageDecoding,
+			detail: "send JSON in UTF-8 as Content-Type " + jsonMediaType,
 		}
 	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
@@ -62,7 +63,8 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 	body, err := io.ReadAll(r.Body)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &refusal{
-			status: http.StatusRequestEntityTooLarge, message: messageDecoding, detail: fmt.Sprintf("the body has more than %d bytes", MaxRequestBytes),
+			status: http.StatusRequestEntityTooLarge, message: messageDecoding,
+			detail: fmt.Sprintf("the body has more than %d bytes", MaxRequestBytes),
 		}
 	}
 	switch {

@@ -61,13 +61,15 @@ const secretKeyBytes = 32
 // Dixa's secretKey is read; or else, for a subscription that another dialect gave its secret, what
 // subscription.SigningKey says. The error never repeats the text.
 func Key(text string) ([]byte, error) {
+	// A secret that was read from a file may end in a line break.
+	text = strings.TrimSpace(text)
 	if len(text) == hex.EncodedLen(secretKeyBytes) {
 		if key, err := hex.DecodeString(text); err == nil {
 			return key, nil
 		}
 	}
 
-	return subscription.SigningKey(strings.TrimSpace(text))
+	return subscription.SigningKey(text)
 }
 
 // sign is the signature of a body: the HMAC-SHA256 of its time in Unix milliseconds, a dot and itself.

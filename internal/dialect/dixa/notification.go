@@ -62,7 +62,8 @@ func (Notification) Timeout() time.Duration { return NotificationTimeout }
 // not how often it tries: nine attempts within 15 h 22 min.
 func (Notification) Schedule() []time.Duration {
 	return []time.Duration{
-		0, 10 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour,
+		0, 10 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute,
+		time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour,
 	}
 }
 
@@ -81,7 +82,9 @@ func (n Notification) Request(out subscription.Outgoing) (body []byte, header ma
 	}
 	millis := strconv.FormatInt(out.Now.UnixMilli(), 10)
 
-	return body, map[string][]string{"Content-Type": {jsonMediaType}, HeaderSignature: {"t=" + millis + ",v1=" + sign(key, millis, body)}}, nil
+	signature := "t=" + millis + ",v1=" + sign(key, millis, body)
+
+	return body, map[string][]string{"Content-Type": {jsonMediaType}, HeaderSignature: {signature}}, nil
 }
 
 // envelope is a notification, in the vendor's order.

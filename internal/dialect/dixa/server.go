@@ -237,7 +237,8 @@ func (s *server) refusal(header http.Header, r *http.Request, err error) *refusa
 		return &refusal{status: http.StatusNotFound, message: messageNotFound}
 	case errors.Is(err, subscription.ErrNameTaken):
 		return &refusal{
-			status: http.StatusBadRequest, message: messageInvalid, detail: "name: another subscription has this name, and names are unique",
+			status: http.StatusBadRequest, message: messageInvalid,
+			detail: "name: another subscription has this name, and names are unique",
 		}
 	}
 	// The rest is the dispatcher's own trouble: operators read it in the log.
