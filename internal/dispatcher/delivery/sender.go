@@ -118,7 +118,7 @@ func (s *sender) request(
 		request.Header.Set("User-Agent", s.agent)
 	}
 
-	return request, setSignature(request.Header, sub.Secrets, deliveryID, now, event.Body)
+	return request, setSignature(request.Header, sub, deliveryID, now, event.Body)
 }
 
 // readBody keeps the body's beginning and reads on to maxDrain. The status has decided the

@@ -63,15 +63,13 @@ func Sign(key []byte, id string, at time.Time, body []byte) string {
 	return signatureVersion + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// setSignature sets the three headers. Every secret that still holds signs, the current one
+// setSignature sets the three headers. Every secret that holds then signs, the current one
 // first, so that receivers may change over while a secret rotates.
-func setSignature(header http.Header, secrets []registry.Secret, id string, at time.Time, body []byte) error {
+func setSignature(header http.Header, sub *registry.Subscription, id string, at time.Time, body []byte) error {
+	secrets := sub.SigningSecrets(at)
 	signatures := make([]string, 0, len(secrets))
 	for _, secret := range secrets {
-		if !secret.Until.IsZero() && !at.Before(secret.Until) {
-			continue
-		}
-		key, err := subscription.SigningKey(secret.Text)
+		key, err := subscription.SigningKey(secret)
 		if err != nil {
 			return fmt.Errorf("reading the signing secret: %w", err)
 		}
