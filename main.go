@@ -273,6 +273,10 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("reading --kubeconfig: %w", err)
 	}
 
+	// As GetConfig does: the API server's own priority and fairness limit what is asked of it, and the client's default,
+	// 5 requests a second, is less than what --status-writes-per-second allows.
+	config.QPS = -1
+
 	return config, nil
 }
 
