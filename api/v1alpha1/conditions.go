@@ -98,9 +98,6 @@ const (
 	// ReasonDeletionBlocked says why a deletion cannot go on, and what would let it.
 	ReasonDeletionBlocked = "DeletionBlocked"
 
-	// ReasonDeleting says that the remote subscription is being deleted.
-	ReasonDeleting = "Deleting"
-
 	// ReasonCredentialsRejected says that the provider refused the credentials (401 or 403).
 	ReasonCredentialsRejected = "CredentialsRejected"
 
