@@ -40,6 +40,8 @@ func TestParse(t *testing.T) {
 			args: append([]string{"--retry-schedule=5s,10s"}, required...), wantErr: "--retry-schedule: the retry schedule begins with 5s",
 		},
 		"level":     {reason: "levels are words", command: Manager, args: []string{"--log-level=loud"}, wantErr: "--log-level"},
+		"verbose":   {reason: "from there on the API server's client logs Secrets", command: Manager, args: []string{"--log-level=debug-8"}, wantErr: "--log-level"},
+		"loud":      {reason: "upper case is no other word", command: Manager, args: []string{"--log-level=DEBUG"}},
 		"format":    {reason: "formats are words", command: Manager, args: []string{"--log-format=xml"}, wantErr: "--log-format"},
 		"timeout":   {reason: "an attempt may not hold a slot for ever", command: All, args: append([]string{"--delivery-timeout=2m"}, required...), wantErr: "--delivery-timeout"},
 		"retention": {reason: "a short log could not be replayed", command: All, args: append([]string{"--retention=1m"}, required...), wantErr: "--retention"},
