@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -150,9 +151,7 @@ func files(t *testing.T, fs vfs.FS, dir string) map[string][]byte {
 			t.Fatalf("Stat: %v", err)
 		}
 		if info.IsDir() {
-			for inner, content := range files(t, fs, path) {
-				out[inner] = content
-			}
+			maps.Copy(out, files(t, fs, path))
 
 			continue
 		}
