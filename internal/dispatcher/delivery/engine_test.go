@@ -57,8 +57,8 @@ func TestRetriesUntilAccepted(t *testing.T) {
 	endpoint.respond(func(w http.ResponseWriter, _ string, nth int) {
 		if nth < 3 {
 			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = w.Write([]byte(strings.Repeat("e", 5000)))
 		}
+		_, _ = w.Write([]byte(strings.Repeat("e", 5000)))
 	})
 	r := newRig(t, nil)
 	id := r.subscribe(endpoint.URL, nil)
@@ -74,8 +74,17 @@ func TestRetriesUntilAccepted(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(journal.Attempt{}, "At", "Latency", "DeliveryID", "ResponseBody")); diff != "" {
 		t.Errorf("attempts (-want +got):\n%s", diff)
 	}
-	if len(got[1].ResponseBody) != journal.MaxFailureBody {
-		t.Errorf("%d bytes of a failure's body are kept: want %d", len(got[1].ResponseBody), journal.MaxFailureBody)
+	statuses, err := r.journal.View().Statuses(t.Context(), id)
+	if err != nil || len(statuses) != 1 {
+		t.Fatalf("%d statuses, %v: want one", len(statuses), err)
+	}
+	kept := map[string]int{
+		"success": len(got[0].ResponseBody), "failure": len(got[1].ResponseBody), "latest": len(statuses[0].Attempt.ResponseBody),
+	}
+	if diff := cmp.Diff(map[string]int{
+		"success": journal.MaxSuccessBody, "failure": journal.MaxFailureBody, "latest": journal.MaxFailureBody,
+	}, kept); diff != "" {
+		t.Errorf("bytes of bodies that are kept (-want +got):\n%s", diff)
 	}
 	if endpoint.ids["1"] != got[0].DeliveryID {
 		t.Errorf("webhook-id %s over the retries: want %s", endpoint.ids["1"], got[0].DeliveryID)

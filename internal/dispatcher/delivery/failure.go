@@ -83,8 +83,11 @@ func explainOther(err error) string {
 	for wrapped := errors.Unwrap(err); wrapped != nil; wrapped = errors.Unwrap(err) {
 		err = wrapped
 	}
-	text, _, _ := strings.Cut(err.Error(), ":")
-	text, _, _ = strings.Cut(text, "\"")
+	// The library's own name goes first, where it stands.
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "net/"), "http: ")
+	if end := strings.IndexAny(text, ":;\""); end >= 0 {
+		text = text[:end]
+	}
 	if len(text) > maxFailureText {
 		text = text[:maxFailureText]
 	}

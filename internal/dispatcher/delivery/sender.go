@@ -88,7 +88,7 @@ func (s *sender) exchange(
 	}
 	if x.code != http.StatusSwitchingProtocols {
 		// The body of a 101 is the bare connection, which no deadline ends.
-		x.body = readBody(response.Body, x.verdict())
+		x.body = readBody(response.Body)
 	}
 
 	return x, nil
@@ -121,17 +121,13 @@ func (s *sender) request(
 	return request, setSignature(request.Header, sub, deliveryID, now, event.Body)
 }
 
-// readBody keeps the body's beginning and reads on to maxDrain. The status has decided the
-// attempt already, so a body that breaks off or never ends within the deadline changes
-// nothing but that its connection is not used again.
-func readBody(body io.Reader, v verdict) []byte {
-	keep := int64(journal.MaxFailureBody)
-	if v == verdictDelivered {
-		keep = journal.MaxSuccessBody
-	}
-	kept, err := io.ReadAll(io.LimitReader(body, keep))
+// readBody keeps the body's beginning, of which the journal may keep less, and reads on to
+// maxDrain. The status has decided the attempt already, so a body that breaks off or never
+// ends within the deadline changes nothing but that its connection is not used again.
+func readBody(body io.Reader) []byte {
+	kept, err := io.ReadAll(io.LimitReader(body, journal.MaxFailureBody))
 	if err == nil {
-		_, _ = io.CopyN(io.Discard, body, maxDrain-keep)
+		_, _ = io.CopyN(io.Discard, body, maxDrain-journal.MaxFailureBody)
 	}
 	if len(kept) == 0 {
 		return nil
