@@ -342,7 +342,17 @@ func TestClientKeepsToTheVendorsPace(t *testing.T) {
 	if took := time.Since(begun); took < 250*time.Millisecond {
 		t.Errorf("%d requests took %s", dixa.Burst+3, took)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+}
+
+// TestClientSaysThatItsTurnComesTooLate has one request an hour, and used it up.
+func TestClientSaysThatItsTurnComesTooLate(t *testing.T) {
+	t.Parallel()
+	limiter := rate.NewLimiter(rate.Every(time.Hour), 1)
+	limiter.Allow()
+	client := against(t, func(cfg *dixa.ClientConfig) { cfg.Limiter = limiter }, func(http.ResponseWriter, *http.Request) {
+		t.Error("the request was made before its turn")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := client.List(ctx); err == nil || !strings.Contains(err.Error(), "turn") {
 		t.Errorf("a turn that cannot come in time is an error at once: %v", err)
