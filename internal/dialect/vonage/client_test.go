@@ -417,7 +417,7 @@ func TestClientSecrets(t *testing.T) {
 	if diff := cmp.Diff(want, p.bodies); diff != "" {
 		t.Errorf("bodies, -want +got:\n%s", diff)
 	}
-	for _, wrong := range []string{"hunter2 hunter2 hunter2 hunter2 hunter2", "hunter2", strings.Repeat("A", 1025)} {
+	for _, wrong := range []string{"hunter2, not Base64 but long enough a text", "hunter2", strings.Repeat("A", 1025)} {
 		bad := draft()
 		bad.Secret = wrong
 		_, err := client.Create(t.Context(), bad)

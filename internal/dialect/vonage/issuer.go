@@ -82,7 +82,7 @@ type accessClaims struct {
 	jwt.RegisteredClaims
 
 	Scope       string `json:"scope"`
-	ClientScope string `json:"client_scope"` //nolint:tagliatelle // As its neighbour's of RFC 9068.
+	ClientScope string `json:"client_scope"`
 }
 
 // Authenticate tells what a request's access token allows, *subscription.AuthError where it has
@@ -137,7 +137,8 @@ func badGrant(code, text string) error {
 
 // ServeHTTP implements http.Handler for PathToken.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	status, value := http.StatusOK, any(nil)
+	status := http.StatusOK
+	var value any
 	issued, err := i.issue(w, r)
 	refused, isRefused := errors.AsType[*grantError](err)
 	switch {
@@ -228,7 +229,8 @@ func (i *Issuer) sign(access Access, asked []Scope) (tokenBody, error) {
 	now := i.cfg.Clock.Now()
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, accessClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuerName, Subject: access.Tenant, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(TokenLife)),
+			Issuer: issuerName, Subject: access.Tenant,
+			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(TokenLife)),
 			// Two tokens of a second differ: a client tells by it that it got another one.
 			ID: rand.Text(),
 		},

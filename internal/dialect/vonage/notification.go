@@ -101,7 +101,7 @@ type envelope struct {
 type incoming struct {
 	envelope
 
-	DataBase64 json.RawMessage `json:"data_base64"` //nolint:tagliatelle // CloudEvents spells it so.
+	DataBase64 json.RawMessage `json:"data_base64"`
 }
 
 // render writes an event in the vendor's envelope; data is kept as it is written.
@@ -185,7 +185,7 @@ type claims struct {
 
 	IssuedAt    int64  `json:"iat"`
 	ExpiresAt   int64  `json:"exp"`
-	PayloadHash string `json:"payload_hash"` //nolint:tagliatelle // The vendor spells it so.
+	PayloadHash string `json:"payload_hash"`
 }
 
 // sign makes the signature of a body: a JWT by HS256 whose payload_hash is the body's plain

@@ -70,7 +70,7 @@ func openDocument(t *testing.T) *document {
 func (d *document) at(t *testing.T, pointer string) (map[string]any, string) {
 	t.Helper()
 	var value any = d.root
-	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
+	for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
 		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
 		members, _ := value.(map[string]any)
 		if value = members[part]; value == nil {

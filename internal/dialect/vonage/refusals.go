@@ -25,7 +25,7 @@ const (
 // such APIs commonly answer with.
 type explanation struct {
 	Message          string              `json:"message"`
-	ErrorDescription string              `json:"error_description"` //nolint:tagliatelle // OAuth 2.0 spells it so.
+	ErrorDescription string              `json:"error_description"`
 	Detail           string              `json:"detail"`
 	Title            string              `json:"title"`
 	Error            string              `json:"error"`
@@ -41,7 +41,8 @@ func explain(body []byte) string {
 	for _, field := range slices.Sorted(maps.Keys(found.Errors)) {
 		parts = append(parts, field+": "+strings.Join(found.Errors[field], " "))
 	}
-	for _, text := range []string{found.Message, found.ErrorDescription, strings.Join(parts, "; "), found.Detail, found.Title, found.Error} {
+	wrong := strings.Join(parts, "; ")
+	for _, text := range []string{found.Message, found.ErrorDescription, wrong, found.Detail, found.Title, found.Error} {
 		if text = strings.TrimSpace(text); text != "" {
 			return text
 		}

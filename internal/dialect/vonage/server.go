@@ -267,7 +267,9 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 		}
 	}
 	if invalid, ok := errors.AsType[*subscription.InvalidError](err); ok {
-		return http.StatusBadRequest, messageBody{(&subscription.InvalidError{Field: wireField(invalid.Field), Message: invalid.Message}).Error()}
+		told := &subscription.InvalidError{Field: wireField(invalid.Field), Message: invalid.Message}
+
+		return http.StatusBadRequest, messageBody{told.Error()}
 	}
 	if unsupported, ok := errors.AsType[*subscription.UnsupportedError](err); ok {
 		return http.StatusBadRequest, messageBody{unsupported.Error()}

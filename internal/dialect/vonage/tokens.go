@@ -58,7 +58,9 @@ func Region(name string) (apiURL, tokenURL string, err error) {
 	case "emea", "nam", "apac":
 		return "https://" + region + ".api.newvoicemedia.com", "https://" + region + ".cc.vonage.com" + PathToken, nil
 	default:
-		return "", "", &subscription.InvalidError{Field: "region", Message: fmt.Sprintf("%q is no region: use EMEA, NAM or APAC", clip(name))}
+		return "", "", &subscription.InvalidError{
+			Field: "region", Message: fmt.Sprintf("%q is no region: use EMEA, NAM or APAC", clip(name)),
+		}
 	}
 }
 
