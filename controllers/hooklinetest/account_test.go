@@ -287,7 +287,8 @@ func TestAccountsAreApart(t *testing.T) {
 	if got, err := provider.Tenant("two").List(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("the other tenant lists %v, %v", got, err)
 	}
-	if provider.Account("one") != provider.Account("one") || provider.RequestCount() != 2 || len(provider.Requests()) != 2 {
+	first, again := provider.Account("one"), provider.Account("one")
+	if first != again || provider.RequestCount() != 2 || len(provider.Requests()) != 2 {
 		t.Errorf("recorded %v", provider.Requests())
 	}
 }
