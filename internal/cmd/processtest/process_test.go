@@ -470,6 +470,50 @@ func TestTerminated(t *testing.T) {
 	})
 }
 
+// TestTerminatedWhileAReceiverHangs: a receiver that does not answer holds the process up for
+// 25 s at the most, and its delivery is made again by the next process.
+func TestTerminatedWhileAReceiverHangs(t *testing.T) {
+	const bound = 25 * time.Second
+
+	w := newWorld(t)
+	r := newReceiver(t)
+	p := w.start()
+	id := w.subscribe(p, "orders", r.url, "*")
+
+	// An attempt may then take longer than the process may.
+	status, answer, err := call(t.Context(), http.MethodPatch, p.url+"/webhooks/subscriptions/"+id, "application/json",
+		[]byte(`{"delivery":{"timeout":"60s"}}`))
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("changing the subscription: %d %s %v", status, answer, err)
+	}
+
+	r.shut()
+
+	accepted, err := publish(t.Context(), p, "order.created.v1", []string{"a", "b", "c"})
+	if err != nil || len(accepted) != 3 {
+		t.Fatalf("accepted %v: %v", accepted, err)
+	}
+
+	w.eventually("every attempt to be under way", func() bool { return r.waitingNow() == 3 })
+
+	began := time.Now()
+	if err := w.end(p, syscall.SIGTERM); err != nil {
+		t.Fatalf("the process ended with %v\n%s", err, p.log)
+	}
+
+	if took := time.Since(began); took > bound {
+		t.Errorf("the process took %s to end: the most is %s", took, bound)
+	}
+
+	r.open()
+	w.start()
+	w.eventually("every accepted event to arrive", func() bool {
+		missing, _ := r.missing(accepted)
+
+		return len(missing) == 0
+	})
+}
+
 // TestSecondProcess: two processes never share a journal.
 func TestSecondProcess(t *testing.T) {
 	w := newWorld(t)
