@@ -172,4 +172,36 @@ var _ = Describe("Hardships", func() {
 		Expect(tenant.Subscriptions()).To(BeEmpty())
 		w.rests(&v1alpha1.ClusterWebhookProvider{ObjectMeta: metav1.ObjectMeta{Name: second.Name}}, hooklinetest.Current)
 	})
+
+	It("deletes on both sides of a move that was under way", func(ctx context.Context) {
+		w := newWorld(ctx)
+		w.signingSecret(ctx)
+		w.becomesReady(ctx, providerName)
+		shared := w.clusterProvider("shared")
+		w.create(ctx, shared)
+		w.becomes(ctx, shared, v1alpha1.ConditionReady, "True "+v1alpha1.ReasonAvailable)
+		old := w.provider.Account(string(shared.Spec.Dispatcher.Tenant))
+		sub := w.subscription("moving", given, func(sub *v1alpha1.WebhookSubscription) {
+			sub.Spec.ProviderRef = &v1alpha1.ProviderReference{Kind: v1alpha1.ProviderKindCluster, Name: shared.Name}
+		})
+		w.create(ctx, sub)
+		w.syncedAt(ctx, sub, old)
+		old.Script(hooklinetest.OpDelete, hooklinetest.Forever, hooklinetest.ServerError(http.StatusInternalServerError))
+		change(ctx, w, sub, func(sub *v1alpha1.WebhookSubscription) {
+			sub.Spec.ProviderRef = &v1alpha1.ProviderReference{Kind: v1alpha1.ProviderKindNamespaced, Name: providerName}
+		})
+		w.becomes(ctx, sub, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonProgressing)
+		Expect(w.account.Subscriptions()).To(HaveLen(1))
+		Expect(old.Subscriptions()).To(HaveLen(1))
+		Expect(w.client.Delete(ctx, sub)).To(Succeed())
+		old.Heal()
+		Eventually(func() int {
+			w.clock.Advance(time.Minute)
+
+			return len(old.Subscriptions())
+		}).Should(BeZero())
+		w.gone(ctx, sub)
+		Expect(w.account.Subscriptions()).To(BeEmpty())
+		w.rests(w.becomesReady(ctx, providerName), hooklinetest.Current)
+	})
 })

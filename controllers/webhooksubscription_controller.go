@@ -69,6 +69,7 @@ func syncPhases() []phase {
 func deletionPhases() []phase {
 	return []phase{
 		(*subscriptionScope).resolveForDeletion,
+		(*subscriptionScope).partWithMoved,
 		(*subscriptionScope).partWithRemote,
 		(*subscriptionScope).release,
 	}

@@ -118,6 +118,53 @@ func (s *subscriptionScope) findPending(ctx context.Context) error {
 	return err
 }
 
+// partWithMoved deletes what a move to another provider has made there, where the deletion came before the status
+// could tell of it: the status is with the old provider until that has let go.
+func (s *subscriptionScope) partWithMoved(ctx context.Context) error {
+	_, marked := markOf(s.sub)
+	if !marked || s.farewell.ID == "" || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan || s.sub.Spec.ProviderRef == nil {
+		return nil
+	}
+
+	found, err := s.getProvider(ctx, s.sub.Spec.ProviderRef.Kind, s.sub.Spec.ProviderRef.Name)
+	if err != nil {
+		// A provider that does not exist has made nothing.
+		return unlessNotFound(err)
+	}
+
+	if found.GetUID() == s.account.Config().UID {
+		return nil
+	}
+
+	account, err := s.openOrLast(ctx, found)
+	if err != nil {
+		return s.blocked(err)
+	}
+
+	if account.Config().SameAccount(s.account.Config()) {
+		return nil
+	}
+
+	there := *s
+	there.provider, there.account, there.caps, there.began = found, account, account.Capabilities(), account.Mark()
+	there.farewell = farewell{Policy: s.farewell.Policy, Pending: true}
+
+	if err := there.findPending(ctx); err != nil {
+		return err
+	}
+
+	return there.partWithRemote(ctx)
+}
+
+// unlessNotFound is the error of getProvider, nil where it is that there is no such provider.
+func unlessNotFound(err error) error {
+	if outcomeOf(err).reason == v1alpha1.ReasonProviderNotFound {
+		return nil
+	}
+
+	return err
+}
+
 // partWithRemote deletes the remote subscription, or leaves it behind.
 func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
 	for _, step := range planDeletion(s.farewell) {
