@@ -121,19 +121,20 @@ func (s *subscriptionScope) findPending(ctx context.Context) error {
 // partWithMoved deletes what a move to another provider has made there, where the deletion came before the status
 // could tell of it: the status is with the old provider until that has let go.
 func (s *subscriptionScope) partWithMoved(ctx context.Context) error {
-	_, marked := markOf(s.sub)
-	if !marked || s.farewell.ID == "" || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan || s.sub.Spec.ProviderRef == nil {
+	ref, pinned := s.sub.Spec.ProviderRef, s.sub.Status.Provider
+	if ref == nil || pinned == nil || ref.Kind == pinned.Kind && ref.Name == pinned.Name {
 		return nil
 	}
 
-	found, err := s.getProvider(ctx, s.sub.Spec.ProviderRef.Kind, s.sub.Spec.ProviderRef.Name)
+	_, marked := markOf(s.sub)
+	if !marked || s.farewell.ID == "" || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
+		return nil
+	}
+
+	found, err := s.getProvider(ctx, ref.Kind, ref.Name)
 	if err != nil {
 		// A provider that does not exist has made nothing.
 		return unlessNotFound(err)
-	}
-
-	if found.GetUID() == s.account.Config().UID {
-		return nil
 	}
 
 	account, err := s.openOrLast(ctx, found)
