@@ -111,3 +111,13 @@ func TestSuspensionMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAProviderSaidIsNotLogged: controller-runtime logs the error of a reconcile as it is.
+func TestWhatAProviderSaidIsNotLogged(t *testing.T) {
+	out := transient(errors.New("the provider answered 500: token whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQ= of bearer abcdefgh12345678"))
+
+	_, err := (&subscriptionScope{}).comeBack(out)
+	if err == nil || strings.Contains(err.Error(), "whsec_") || strings.Contains(err.Error(), "abcdefgh") {
+		t.Errorf("the error of the reconcile is %v", err)
+	}
+}

@@ -43,7 +43,8 @@ func (s *providerScope) conclude(ctx context.Context, failure error) (ctrl.Resul
 
 	switch out.kind {
 	case outcomeTransient:
-		return ctrl.Result{}, fmt.Errorf("reconciling: %w", out.cause)
+		// It is logged: what the provider said stays out of the log as it does out of the conditions.
+		return ctrl.Result{}, fmt.Errorf("reconciling: %s", scrub(out.cause.Error()))
 	case outcomeSynced:
 		interval := s.account.Config().Interval
 

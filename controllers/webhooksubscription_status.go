@@ -272,7 +272,8 @@ func (s *subscriptionScope) comeBack(out *outcome) (ctrl.Result, error) {
 	case out.kind == outcomePaused:
 		return ctrl.Result{}, nil
 	case out.kind == outcomeTransient:
-		return ctrl.Result{}, fmt.Errorf("reconciling: %w", out.cause)
+		// It is logged: what the provider said stays out of the log as it does out of the conditions.
+		return ctrl.Result{}, fmt.Errorf("reconciling: %s", scrub(out.cause.Error()))
 	case out.kind == outcomeRateLimited && out.after <= 0:
 		s.flow.soon(deliveriesRetry)
 	case s.account != nil && (out.kind == outcomeSynced || out.kind == outcomeStalled && mendsItself(out.reason)):

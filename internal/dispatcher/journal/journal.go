@@ -182,7 +182,7 @@ type Outcome struct {
 	// Attempt is nil where none was made.
 	Attempt *Attempt
 	// Resent marks an attempt outside the schedule (resend, test event): it writes its attempt
-	// and status, and with Delivered clears the dead letter, but it touches no backlog or retry
+	// and, unless it is a test, its status, and with Delivered clears the dead letter, but it touches no backlog or retry
 	// row and marks nothing done. So any Result may stand with it, and only Delivered counts.
 	Resent bool
 }
