@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -45,6 +46,18 @@ func assets(t *testing.T) string {
 // render is what kustomize makes of a folder, one object each.
 func render(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
+
+	// go test reuses a result while the files are the same that the test itself looked at.
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	output, err := exec.CommandContext(t.Context(), filepath.Join(assets(t), "kubectl"), "kustomize", folder).Output()
 	if err != nil {

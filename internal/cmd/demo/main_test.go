@@ -2,12 +2,12 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/cmd/processtest"
 )
 
 // root is the project's folder, seen from this package.
@@ -23,12 +23,9 @@ func TestDemo(t *testing.T) {
 	bin := t.TempDir()
 	hookline, localcluster := filepath.Join(bin, "hookline"), filepath.Join(bin, "localcluster")
 
-	for _, build := range [][]string{
-		{"build", "-C", root, "-o", hookline, "."},
-		{"build", "-C", filepath.Join(root, "hack", "localcluster"), "-o", localcluster, "."},
-	} {
-		if output, err := exec.CommandContext(t.Context(), "go", build...).CombinedOutput(); err != nil {
-			t.Fatalf("go %s: %v: %s", strings.Join(build, " "), err, output)
+	for module, program := range map[string]string{".": hookline, filepath.Join("hack", "localcluster"): localcluster} {
+		if err := processtest.Build(t.Context(), module, program); err != nil {
+			t.Fatal(err)
 		}
 	}
 

@@ -34,12 +34,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 	path := filepath.Join(dir, "hookline")
 
-	output, err := exec.Command("go", "build", "-o", path, "github.com/hookline-dev/hookline").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building hookline: %w: %s", err, output)
-	}
-
-	return path, nil
+	return path, Build(context.Background(), ".", path)
 })
 
 func TestMain(m *testing.M) {
