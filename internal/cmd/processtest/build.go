@@ -36,7 +36,6 @@ func Build(ctx context.Context, module, output string) error {
 		return fmt.Errorf("looking at the sources: %w", err)
 	}
 
-	//nolint:gosec // The arguments are the tests' own.
 	cmd := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(root, module), "-o", output, ".")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w: %s", module, err, text)
