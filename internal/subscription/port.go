@@ -75,7 +75,7 @@ const (
 	FieldOrdering      Field = "delivery.ordering"
 	FieldBirdOptions   Field = "vendorOptions.bird"
 	FieldDixaOptions   Field = "vendorOptions.dixa"
-	FieldHeaderSecrets Field = "headers.valueFrom"
+	FieldHeaderSecrets Field = "headers.secretKeyRef"
 )
 
 // SecretMode says who makes the signing secret.

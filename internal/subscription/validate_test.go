@@ -239,7 +239,7 @@ func TestValidateRefusesWhatTheProviderLacks(t *testing.T) {
 	draft.Options = subscription.Options{Bird: &subscription.BirdOptions{}, Dixa: &subscription.DixaOptions{}}
 	want := &subscription.UnsupportedError{Provider: "nothing", What: []string{
 		"authorization.bearer", "delivery.format", "delivery.maxAttempts", "delivery.maxInFlight", "delivery.ordering", "delivery.rateLimit",
-		"delivery.timeout", "enabled", "headers", "headers.valueFrom", "name", "secretRef", "vendorOptions.bird", "vendorOptions.dixa",
+		"delivery.timeout", "enabled", "headers", "headers.secretKeyRef", "name", "secretRef", "vendorOptions.bird", "vendorOptions.dixa",
 	}}
 	var got *subscription.UnsupportedError
 	if err := draft.Validate(nothing()); !errors.As(err, &got) {
