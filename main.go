@@ -25,6 +25,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -61,9 +62,15 @@ Commands:
 const (
 	// exitUsage is the exit code of a wrong command line.
 	exitUsage = 2
-	// electionTimeout is how long hookline all waits for the Lease of a process that died: longer
-	// than a Lease lasts, so that only a living holder ends this process.
-	electionTimeout = 30 * time.Second
+	// The Lease of hookline all belongs to its journal, not to a process: one that was killed takes
+	// it up again at once when it is back. So it may last long, and an API server that is away for
+	// less than leaseRenewal does not end publishing.
+	leaseDuration = 60 * time.Second
+	leaseRenewal  = 50 * time.Second
+	leaseRetry    = 5 * time.Second
+	// electionTimeout is how long hookline all waits for the Lease of another journal: longer than
+	// a Lease lasts, so that only a living holder ends this process.
+	electionTimeout = leaseDuration + 15*time.Second
 	// shutdownTimeout bounds the end of all parts: the dispatcher's 25 s and a little more.
 	shutdownTimeout = 35 * time.Second
 	// healthTimeout bounds a request to the health listener.
@@ -216,23 +223,29 @@ func runManager(ctx context.Context, opts options.Options) (err error) {
 		return err
 	}
 
-	mgr, err := newManager(config, opts)
-	if err != nil {
-		return err
-	}
-
 	factory := provider.Factory{UserAgent: "hookline/" + version}
 
+	var (
+		d     *dispatcher.Dispatcher
+		store *tokens.Store
+	)
+
 	if opts.HasDispatcher() {
-		d, store, openErr := openDispatcher(ctx, opts, ctrlmetrics.Registry)
-		if openErr != nil {
-			return openErr
+		if d, store, err = openDispatcher(ctx, opts, ctrlmetrics.Registry); err != nil {
+			return err
 		}
 
 		defer func() { err = errors.Join(err, d.Close()) }()
 
 		factory.Embedded = d.Tenant
+	}
 
+	mgr, err := newManager(config, opts, d)
+	if err != nil {
+		return err
+	}
+
+	if d != nil {
 		if err := addDispatcher(mgr, d, store, opts); err != nil {
 			return err
 		}
@@ -280,7 +293,9 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(config *rest.Config, opts options.Options) (ctrl.Manager, error) {
+// newManager is a manager with leader election: by process for controllers alone, by journal
+// where there is a dispatcher.
+func newManager(config *rest.Config, opts options.Options, d *dispatcher.Dispatcher) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering the kinds: %w", err)
@@ -296,6 +311,19 @@ func newManager(config *rest.Config, opts options.Options) (ctrl.Manager, error)
 		BindAddress:    opts.MetricsAddress,
 		SecureServing:  true,
 		FilterProvider: filters.WithAuthenticationAndAuthorization,
+	}
+
+	if d != nil {
+		lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, opts.Kube.LeaseNamespace,
+			controllers.LeaderElectionID, resourcelock.ResourceLockConfig{Identity: d.Identity()}, config, leaseRenewal)
+		if err != nil {
+			return nil, fmt.Errorf("preparing the Lease: %w", err)
+		}
+
+		managerOptions.LeaderElectionResourceLockInterface = lock
+		managerOptions.LeaseDuration = new(leaseDuration)
+		managerOptions.RenewDeadline = new(leaseRenewal)
+		managerOptions.RetryPeriod = new(leaseRetry)
 	}
 
 	mgr, err := ctrl.NewManager(config, managerOptions)

@@ -87,8 +87,9 @@ type Dispatcher struct {
 	clock    clockwork.Clock
 	cfg      Config
 
-	ready  chan struct{}
-	closed sync.Once
+	identity string
+	ready    chan struct{}
+	closed   sync.Once
 }
 
 // New opens the journal and builds what works on it. Close lets go of it again.
@@ -147,6 +148,10 @@ func assemble(ctx context.Context, cfg Config, store *embedded.Journal) (*Dispat
 	}
 	d.handler = d.routes()
 
+	if d.identity, err = readIdentity(cfg.DataDir); err != nil {
+		return nil, err
+	}
+
 	return d, nil
 }
 
@@ -163,6 +168,9 @@ func (d *Dispatcher) routes() http.Handler {
 
 	return mux
 }
+
+// Identity tells this journal from every other one, for as long as it exists.
+func (d *Dispatcher) Identity() string { return d.identity }
 
 // Handler serves POST /events and the native API.
 func (d *Dispatcher) Handler() http.Handler { return d.handler }

@@ -49,9 +49,20 @@ func TestAllRunsOnce(t *testing.T) {
 		if err == nil || !strings.Contains(second.log.String(), "another process holds the Lease default/hookline") {
 			t.Errorf("the second process ended with %v\n%s", err, second.log)
 		}
-	case <-time.After(limit):
+	case <-time.After(2 * limit):
 		t.Fatal("the second process goes on")
 	}
+
+	// Killed and started again, it has its Lease back at once: the Lease is the journal's. A
+	// Lease lasts a minute, which is as long as eventually waits.
+	if err := w.end(first, syscall.SIGKILL); err == nil {
+		t.Error("a killed process ended without an error")
+	}
+
+	killed := time.Now()
+	first = all(w.data, w.health)
+	w.eventually("the first process to be ready again", func() bool { return answers("http://"+w.health+"/readyz") == http.StatusOK })
+	t.Logf("ready again %s after the kill", time.Since(killed).Round(time.Millisecond))
 
 	if err := w.end(first, syscall.SIGTERM); err != nil {
 		t.Errorf("the first process ended with %v\n%s", err, first.log)
