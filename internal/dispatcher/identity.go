@@ -22,7 +22,7 @@ const identityMode = 0o600
 func readIdentity(dir string) (string, error) {
 	path := filepath.Join(dir, identityFile)
 
-	content, err := os.ReadFile(path) //nolint:gosec // The folder is the operator's to name.
+	content, err := os.ReadFile(path)
 	if err == nil {
 		if _, err := ksuid.Parse(strings.TrimSpace(string(content))); err != nil {
 			return "", fmt.Errorf("reading %s: it does not hold an identity; remove it and start again: %w", path, err)
