@@ -13,6 +13,7 @@ import (
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 // The defaults of Config.
@@ -75,6 +76,15 @@ type Config struct {
 	Random func() float64
 	// Timeout bounds one attempt where the subscription does not; 0 is DefaultTimeout.
 	Timeout time.Duration
+	// Notifications render and sign the deliveries of subscriptions with a vendor's format. The
+	// formats "" and CloudEvents are the engine's own and not among them. A delivery whose
+	// subscription has a format that is not here is dead-lettered as PayloadRejected.
+	Notifications map[subscription.Format]subscription.Notification
+	// Passes tells whether an event, as CloudEvents JSON, that a subscription matched by its type
+	// passes the subscription's own filters; where it does not, it is as unmatched. It is asked
+	// with the subscription's version at the event's position and must always answer alike: a
+	// restart asks again. It must not block. Nil lets all pass.
+	Passes func(sub *registry.Subscription, eventType string, event []byte) bool
 	// MaxInFlight, EndpointInFlight, QueueLength and ShutdownGrace: 0 is the default of that name.
 	MaxInFlight      int
 	EndpointInFlight int

@@ -168,6 +168,12 @@ const (
 	// attempt was made. Engines keep such a letter though nothing caps pages yet.
 	ReasonBacklogExpired = "BacklogExpired"
 	ReasonTargetDenied   = "TargetDenied"
+	// ReasonPayloadRejected: the event cannot be told in the subscription's format, so nothing was sent.
+	ReasonPayloadRejected = "PayloadRejected"
+	// ReasonEventCorrupt: the event's stored bytes fail their check, so nothing was sent.
+	ReasonEventCorrupt = "EventCorrupt"
+	// ReasonEventMissing: the journal has the event no more, so nothing was sent.
+	ReasonEventMissing = "EventMissing"
 )
 
 // Outcome is the end of one attempt, or of a delivery without one.
