@@ -49,7 +49,10 @@ type Account struct {
 	changed  map[string]struct{}
 }
 
-var _ subscription.API = (*Account)(nil)
+var (
+	_ subscription.API          = (*Account)(nil)
+	_ subscription.SecretReader = (*Account)(nil)
+)
 
 func newAccount(api subscription.API, cfg Config, o PoolOptions) *Account {
 	a := &Account{clock: o.Clock, observe: o.Observer, probeEvery: o.ProbeInterval, changed: map[string]struct{}{}}
@@ -216,6 +219,25 @@ func (a *Account) Get(ctx context.Context, id string) (sub subscription.Subscrip
 	})
 
 	return sub, err
+}
+
+// Secret implements subscription.SecretReader. Where Capabilities.SecretReadable is not set it answers
+// *subscription.UnsupportedError, without a request.
+func (a *Account) Secret(ctx context.Context, id string) (secret string, err error) {
+	err = a.call(ctx, "Secret", func(ctx context.Context, api subscription.API) error {
+		reader, readable := api.(subscription.SecretReader)
+		if !readable {
+			return &subscription.UnsupportedError{
+				Provider: api.Capabilities().Provider, What: []string{"reading the signing secret back"},
+			}
+		}
+
+		secret, err = reader.Secret(ctx, id)
+
+		return err
+	})
+
+	return secret, err
 }
 
 // Create implements subscription.API.

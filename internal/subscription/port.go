@@ -54,6 +54,14 @@ type API interface {
 	Capabilities() Capabilities
 }
 
+// SecretReader is what an API has besides where Capabilities.SecretReadable: a secret that the provider made can be
+// had again, also when the answer to the create was lost.
+type SecretReader interface {
+	// Secret returns the signing secret in the provider's text form, or ErrNotFound where there is no such
+	// subscription.
+	Secret(ctx context.Context, id string) (string, error)
+}
+
 // Field names one field of a subscription, as the resource's spec spells it.
 type Field string
 
@@ -103,7 +111,7 @@ type Capabilities struct {
 	MaxEvents int
 	// Secret says who makes the signing secret.
 	Secret SecretMode
-	// SecretReadable: the secret comes back from Get and List.
+	// SecretReadable: the secret can be read back, see SecretReader.
 	SecretReadable bool
 	// CredentialsReadable: authorization and sensitive headers come back from Get and List.
 	CredentialsReadable bool
