@@ -42,7 +42,7 @@ func (e *Engine) deliver(it *item) {
 	}
 	id := DeliveryID(event.Tenant, event.Source, event.ID, sub.ID)
 	x := e.sender.send(e.sending, sub, event, id)
-	if x.code == 0 && e.sending.Err() != nil {
+	if x.code == 0 && x.verdict != verdictRejected && e.sending.Err() != nil {
 		// It was broken off from here: the endpoint is not to blame.
 		e.putBack(it, false)
 
@@ -57,7 +57,7 @@ func (e *Engine) deliver(it *item) {
 func (x exchange) attempt(sub *registry.Subscription, event *journal.Event, deliveryID string) journal.Attempt {
 	return journal.Attempt{
 		Subscription: sub.ID, DeliveryID: deliveryID, EventID: event.ID, EventType: event.Type,
-		At: x.ended, Latency: x.latency, Success: x.verdict() == verdictDelivered,
+		At: x.ended, Latency: x.latency, Success: x.verdict == verdictDelivered,
 		ResponseCode: x.code, ResponseText: x.text, ResponseBody: x.body,
 	}
 }
@@ -67,7 +67,7 @@ func (e *Engine) outcome(sub *registry.Subscription, x exchange, attempt journal
 	out := journal.Outcome{
 		Ref: journal.Ref{Subscription: sub.ID, Seq: attempt.Seq}, Tenant: sub.Tenant, Attempt: &attempt,
 	}
-	switch x.verdict() {
+	switch x.verdict {
 	case verdictDelivered:
 		out.Result = journal.Delivered
 		e.metrics.attempt(resultDelivered, x.latency)
@@ -76,8 +76,10 @@ func (e *Engine) outcome(sub *registry.Subscription, x exchange, attempt journal
 	case verdictGone:
 		out.Result, out.Reason = journal.DeadLettered, journal.ReasonGone
 		e.suspend(sub)
+	case verdictRejected:
+		out.Result, out.Reason = journal.DeadLettered, journal.ReasonPayloadRejected
 	case verdictRetry:
-		wait, again := e.cfg.Schedule.next(attempt.Number, sub.Delivery.MaxAttempts, x.retryAfter, e.cfg.Random)
+		wait, again := x.schedule.next(attempt.Number, sub.Delivery.MaxAttempts, x.retryAfter, e.cfg.Random)
 		if again {
 			out.Result, out.NextAttempt = journal.Retry, x.ended.Add(wait)
 			e.metrics.attempt(resultRetry, x.latency)

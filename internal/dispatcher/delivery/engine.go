@@ -73,6 +73,10 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
+	formats, err := newFormats(&format{timeout: cfg.Timeout, schedule: cfg.Schedule}, cfg.Notifications)
+	if err != nil {
+		return nil, err
+	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err
@@ -83,7 +87,7 @@ func New(cfg Config) (*Engine, error) {
 		metrics: m,
 		sender: &sender{
 			transport: newTransport(cfg.Egress, cfg.Resolver, cfg.RootCAs),
-			clock:     cfg.Clock, agent: "hookline/" + cfg.Version, timeout: cfg.Timeout,
+			clock:     cfg.Clock, agent: "hookline/" + cfg.Version, formats: formats,
 		},
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},
 		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),

@@ -192,7 +192,7 @@ func (e *Engine) sendManually(
 // attempt says nothing of the endpoint, so it is not recorded.
 func brokenOff(ctx, sending context.Context, x exchange) error {
 	switch {
-	case x.code != 0:
+	case x.code != 0 || x.verdict == verdictRejected:
 		return nil
 	case sending.Err() != nil:
 		return fmt.Errorf("waiting for the endpoint's answer: %w", ErrNotRunning)

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
@@ -223,6 +224,7 @@ func (r *reader) mark(seq journal.Seq, version journal.Version) error {
 // match places an event with every subscription it is for.
 func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Event) error {
 	r.matches = r.matcher.Match(event.Tenant, event.Type, r.matches[:0])
+	r.filter(event)
 	matched := len(r.matches) > 0
 	if err := r.skipKnown(ctx, seq); err != nil {
 		return err
@@ -250,6 +252,17 @@ func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Even
 	e.advance(seq)
 
 	return nil
+}
+
+// filter takes out of the matches the subscriptions whose own filters the event does not pass.
+func (r *reader) filter(event *journal.Event) {
+	passes := r.engine.cfg.Passes
+	if passes == nil {
+		return
+	}
+	r.matches = slices.DeleteFunc(r.matches, func(sub *registry.Subscription) bool {
+		return !passes(sub, event.Type, event.Body)
+	})
 }
 
 // skipKnown takes out of the matches what the rows of before the start already stand for.

@@ -141,9 +141,11 @@ const (
 	verdictDelivered verdict = iota + 1
 	verdictRetry
 	verdictGone
+	// verdictRejected: nothing was sent, for the event cannot be told in the format.
+	verdictRejected
 )
 
-// judge classifies a response's status; see the package's documentation.
+// judge classifies a response's status in the engine's own format; see the package's documentation.
 func judge(code int) verdict {
 	switch {
 	case code >= 200 && code <= 299:

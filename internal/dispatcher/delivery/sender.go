@@ -31,7 +31,7 @@ type sender struct {
 	transport *http.Transport
 	clock     clockwork.Clock
 	agent     string
-	timeout   time.Duration
+	formats   formats
 }
 
 // exchange is one attempt's answer.
@@ -44,35 +44,40 @@ type exchange struct {
 	body       []byte
 	retryAfter time.Duration
 	denied     bool
+	verdict    verdict
+	// schedule are the waits of the format it was made in; nil where it was rejected.
+	schedule Schedule
 }
 
-func (x exchange) verdict() verdict { return judge(x.code) }
-
-// send posts one event. It always returns: at the subscription's timeout, at the latest.
+// send posts one event. It always returns: at the attempt's timeout, at the latest.
 func (s *sender) send(ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string) exchange {
-	timeout := s.timeout
-	if sub.Delivery.Timeout > 0 {
-		timeout = sub.Delivery.Timeout
+	started := s.clock.Now()
+	how := s.formats.of(sub)
+	if how == nil {
+		return exchange{ended: started, text: noFormat(sub.Delivery.Format).text, verdict: verdictRejected}
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, how.timeoutFor(sub))
 	defer cancel()
 
-	started := s.clock.Now()
-	x, err := s.exchange(ctx, sub, event, deliveryID, started)
+	x, err := s.exchange(ctx, how, sub, event, deliveryID, started)
 	x.ended = s.clock.Now()
 	x.latency = x.ended.Sub(started)
+	x.verdict, x.schedule = how.judge(x.code), how.schedule
 	if err != nil {
 		x.text = explain(err)
 		x.denied = errors.Is(err, ErrTargetDenied)
+	}
+	if rejected, ok := errors.AsType[*rejection](err); ok {
+		x.text, x.latency, x.verdict = rejected.text, 0, verdictRejected
 	}
 
 	return x
 }
 
 func (s *sender) exchange(
-	ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
+	ctx context.Context, how *format, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
 ) (exchange, error) {
-	request, err := s.request(ctx, sub, event, deliveryID, now)
+	request, err := s.request(ctx, how, sub, event, deliveryID, now)
 	if err != nil {
 		return exchange{}, err
 	}
@@ -95,11 +100,19 @@ func (s *sender) exchange(
 }
 
 // request makes the signed request. The subscription's own headers go first, so that none
-// of them can stand in for one of ours.
+// of them can stand in for one of the format's.
 func (s *sender) request(
-	ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
+	ctx context.Context, how *format, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
 ) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, sub.URL, bytes.NewReader(event.Body))
+	body := event.Body
+	var vendor http.Header
+	if how.notification != nil {
+		var err error
+		if body, vendor, err = how.render(sub, event, deliveryID, now); err != nil {
+			return nil, err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, sub.URL, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
@@ -113,12 +126,17 @@ func (s *sender) request(
 		request.Header.Set("Authorization", "Bearer "+sub.Authorization.Token)
 	case subscription.SchemeNone:
 	}
-	request.Header.Set("Content-Type", contentType)
 	if request.Header.Get("User-Agent") == "" {
 		request.Header.Set("User-Agent", s.agent)
 	}
+	if how.notification != nil {
+		setVendor(request.Header, vendor)
 
-	return request, setSignature(request.Header, sub, deliveryID, now, event.Body)
+		return request, nil
+	}
+	request.Header.Set("Content-Type", contentType)
+
+	return request, setSignature(request.Header, sub, deliveryID, now, body)
 }
 
 // readBody keeps the body's beginning, of which the journal may keep less, and reads on to

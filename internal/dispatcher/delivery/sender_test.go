@@ -36,9 +36,14 @@ var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
 func testSender(t *testing.T, policy EgressPolicy, resolver *net.Resolver, roots *x509.CertPool) *sender {
 	t.Helper()
+	own, err := newFormats(&format{timeout: 500 * time.Millisecond, schedule: DefaultSchedule()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &sender{
+		formats:   own,
 		transport: newTransport(policy, resolver, roots),
-		clock:     clockwork.NewRealClock(), agent: "hookline/1.2.3", timeout: 500 * time.Millisecond,
+		clock:     clockwork.NewRealClock(), agent: "hookline/1.2.3",
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
 
@@ -199,9 +204,9 @@ func TestHostileReceivers(t *testing.T) {
 			started := time.Now()
 			x := sender.send(t.Context(), testSubscription(c.url+"/hook?token=hunter2"), testEventAt(c.url), "msg_1")
 			if took := time.Since(started); took > 5*time.Second {
-				t.Errorf("%s: the attempt took %s with a timeout of %s", c.reason, took, sender.timeout)
+				t.Errorf("%s: the attempt took %s with a timeout of %s", c.reason, took, sender.formats[""].timeout)
 			}
-			got := answer{x.code, x.text, len(x.body), x.verdict()}
+			got := answer{x.code, x.text, len(x.body), x.verdict}
 			if c.want.Body < 0 {
 				got.Body = c.want.Body
 			}
@@ -547,7 +552,7 @@ func TestDeniedTargetIsNotDialled(t *testing.T) {
 	sender := testSender(t, NewEgressPolicy(), nil, nil)
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::1]"} {
 		x := sender.send(t.Context(), testSubscription("http://"+host+":"+port), testEventAt(""), "msg_1")
-		if !x.denied || x.verdict() != verdictRetry {
+		if !x.denied || x.verdict != verdictRetry {
 			t.Errorf("%s: %d %q, denied %t: want it denied", host, x.code, x.text, x.denied)
 		}
 	}
