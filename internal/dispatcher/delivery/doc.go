@@ -1,7 +1,8 @@
 // Package delivery brings the journal's events to their subscribers. It reads the log in
 // order, matches each event by the registry's version at the event's position, signs it by
-// Standard Webhooks 1.0.0, posts it, and settles what became of it: delivered, to be
-// retried, dead-lettered, or dropped with its subscription.
+// Standard Webhooks 1.0.0, or renders and signs it as the vendor does whose format the
+// subscription has, posts it, and settles what became of it: delivered, to be retried,
+// dead-lettered, or dropped with its subscription.
 //
 // Each subscription has an endpoint of its own. A Live endpoint holds its deliveries in a
 // queue of bounded length; when the queue is full, or sends are paused, the endpoint is
@@ -25,4 +26,7 @@
 //     for names and policies change; the dead letter's reason is then TargetDenied.
 //   - 429 and 503 may carry Retry-After, which is honoured between the next step of the
 //     schedule and 24 hours.
+//   - In a vendor's format the vendor's success range, schedule and timeout hold, and 410 is a
+//     failure like any other. What the format cannot tell is dead-lettered as PayloadRejected
+//     without a request.
 package delivery
