@@ -75,3 +75,15 @@ func (e *RateLimitedError) Error() string {
 
 	return fmt.Sprintf("too many requests, retry after %s", e.After)
 }
+
+// ShapeError answers that the provider's response is not of the shape that its API documents: a proxy's page, or
+// another API. It is transient.
+type ShapeError struct {
+	// Expected says what the response should have been, such as {"subscriptions":[…]}. It holds nothing of the response.
+	Expected string
+}
+
+// Error implements error.
+func (e *ShapeError) Error() string {
+	return fmt.Sprintf("the answer is not of the documented shape, expected %s: is the URL right?", e.Expected)
+}

@@ -3,7 +3,6 @@ package dixa
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/textproto"
 	"slices"
 	"sync"
@@ -14,7 +13,7 @@ import (
 
 // shapeError answers a response that is not what the vendor documents.
 func shapeError(expected string) error {
-	return fmt.Errorf("the answer is not of the documented shape, expected %s: is the URL right?", expected)
+	return &subscription.ShapeError{Expected: expected}
 }
 
 // data makes a call and reads the envelope of its answer.

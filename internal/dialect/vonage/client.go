@@ -239,7 +239,7 @@ func lacking(what string) error {
 
 // shapeError answers a response that is not what the vendor documents.
 func shapeError(expected string) error {
-	return fmt.Errorf("the answer is not of the documented shape, expected %s: is the URL right?", expected)
+	return &subscription.ShapeError{Expected: expected}
 }
 
 // entriesOf are what an envelope's only member lists.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -157,8 +158,7 @@ func (c *credentials) fetch(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("asking for an access token: %w", c.portError(err))
 	}
 	if token.AccessToken == "" || !strings.EqualFold(token.Type(), "bearer") {
-		return "", errors.New(`asking for an access token: the answer is not {"access_token","expires_in","token_type":"Bearer"}: ` +
-			"is the token URL right?")
+		return "", fmt.Errorf("asking for an access token: %w", shapeError(tokenShape))
 	}
 	life := DefaultTokenLife
 	if !token.Expiry.IsZero() {
@@ -172,10 +172,21 @@ func (c *credentials) fetch(ctx context.Context) (string, error) {
 	return c.kept, nil
 }
 
+// tokenShape is what the token endpoint documents.
+const tokenShape = `{"access_token","expires_in","token_type":"Bearer"} of the token URL`
+
+// unreadableAnswers are how the library begins what it says of an answer that is no token.
+var unreadableAnswers = []string{"oauth2: cannot parse", "oauth2: server response missing access_token"}
+
 // portError makes the port's error of what the token endpoint answered.
 func (c *credentials) portError(err error) error {
 	refused, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok || refused.Response == nil {
+		// The library tells by its text alone that there was an answer and that it could not be read.
+		if slices.ContainsFunc(unreadableAnswers, func(text string) bool { return strings.HasPrefix(err.Error(), text) }) {
+			return shapeError(tokenShape)
+		}
+
 		// The secret goes in the body, which such errors do not repeat.
 		return err
 	}
