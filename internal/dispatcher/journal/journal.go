@@ -7,6 +7,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -40,6 +41,30 @@ var (
 	ErrCorrupt = errors.New("the journal is corrupt")
 )
 
+// RecordError is what Get and Read answer with where one record cannot be had. It wraps
+// ErrTrimmed, where there is none any more, or ErrCorrupt, where what is stored fails its
+// check or is missing from the midst of the log: asking again gives the same answer. Any
+// other error of Get may pass.
+type RecordError struct {
+	Seq Seq
+	// File is the damaged file, where the engine knows it.
+	File string
+	// Err says what was found.
+	Err error
+}
+
+// Error implements error.
+func (e *RecordError) Error() string {
+	if e.File != "" {
+		return fmt.Sprintf("record at position %d in %s: %v", e.Seq, e.File, e.Err)
+	}
+
+	return fmt.Sprintf("record at position %d: %v", e.Seq, e.Err)
+}
+
+// Unwrap gives Err.
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // Journal is the contract. All methods are safe for concurrent use.
 type Journal interface {
 	// Append writes events in the order given, contiguous among themselves. A nil error
@@ -52,8 +77,9 @@ type Journal interface {
 	// end it waits. Gaps do not occur, but for what Trim took: reading from a trimmed
 	// position answers ErrTrimmed.
 	Read(ctx context.Context, from Seq, max int) ([]Record, error)
-	// Get returns events by position, in the order asked for. A position that holds no event,
-	// or was trimmed, answers ErrTrimmed wrapped with the position.
+	// Get returns events by position, in the order asked for. One that cannot be had fails the
+	// call with a *RecordError that names it: ErrTrimmed where the position holds no event or was
+	// trimmed, ErrCorrupt where it is damaged. The others can be had without it.
 	Get(ctx context.Context, seqs []Seq) ([]Event, error)
 	// Settle applies one batch atomically. It is durable within 10 ms, or with the next
 	// Append: a crash may lose a suffix of settled batches, never one from the middle.
@@ -154,7 +180,8 @@ const (
 	Delivered Result = iota + 1
 	// Retry: it is to be tried again at Outcome.NextAttempt.
 	Retry
-	// DeadLettered: it will not be tried again by itself; the payload is kept with the reason.
+	// DeadLettered: it will not be tried again by itself; the payload is kept with the reason,
+	// unless the event is trimmed or corrupt: then the letter stands without it.
 	DeadLettered
 	// Dropped: the subscription is gone, so there is nowhere to deliver to.
 	Dropped
@@ -170,7 +197,8 @@ const (
 	ReasonTargetDenied   = "TargetDenied"
 	// ReasonPayloadRejected: the event cannot be told in the subscription's format, so nothing was sent.
 	ReasonPayloadRejected = "PayloadRejected"
-	// ReasonEventCorrupt: the event's stored bytes fail their check, so nothing was sent.
+	// ReasonEventCorrupt: the event's stored bytes fail their check, so nothing was sent. The
+	// letter has no event; so it is with ReasonEventMissing.
 	ReasonEventCorrupt = "EventCorrupt"
 	// ReasonEventMissing: the journal has the event no more, so nothing was sent.
 	ReasonEventMissing = "EventMissing"
@@ -283,7 +311,8 @@ type DeadLetter struct {
 	// Attempts were made.
 	Attempts int32
 	// Last is the last attempt; nil where none was made.
-	Last  *Attempt
+	Last *Attempt
+	// Event is empty where the log could not give it any more.
 	Event Event
 }
 

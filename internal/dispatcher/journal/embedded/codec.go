@@ -98,7 +98,7 @@ func checksum(record []byte, seq journal.Seq) uint32 {
 
 // corrupt is ErrCorrupt with what was found and where.
 func corrupt(seq journal.Seq, found string) error {
-	return fmt.Errorf("%w: record at position %d: %s", journal.ErrCorrupt, seq, found)
+	return &journal.RecordError{Seq: seq, Err: fmt.Errorf("%w: %s", journal.ErrCorrupt, found)}
 }
 
 // decodeRecord reads a record stored at a position. Its error is ErrCorrupt with the position.

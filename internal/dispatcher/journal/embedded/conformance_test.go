@@ -67,6 +67,12 @@ func harness(t *testing.T, fs vfs.FS, dir string, full *atomic.Bool) journaltest
 		Clock:   clock,
 		Open:    func(t *testing.T) journal.Journal { t.Helper(); return open(t, options(t, fs, dir, clock, full)) },
 		SetFull: full.Store,
+		Damage: func(t *testing.T, j journal.Journal, seq journal.Seq, lose bool) {
+			t.Helper()
+			if err := j.(*embedded.Journal).DamageRecord(seq, lose); err != nil {
+				t.Fatalf("Damaging position %d: %v", seq, err)
+			}
+		},
 	}
 }
 

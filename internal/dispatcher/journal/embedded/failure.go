@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -129,4 +130,17 @@ func storeError(doing string, err error) error {
 	}
 
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// recordError says of a damaged store which record it took; other errors are not the record's.
+func recordError(seq journal.Seq, err error) error {
+	if !errors.Is(err, journal.ErrCorrupt) {
+		return fmt.Errorf("position %d: %w", seq, err)
+	}
+	record := &journal.RecordError{Seq: seq, Err: err}
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		record.File = info.Path
+	}
+
+	return record
 }

@@ -115,7 +115,7 @@ func (j *Journal) records(from, last journal.Seq, most int) ([]journal.Record, e
 		next++
 	}
 	if err := closeIter(iter); err != nil {
-		return nil, j.damagedAt(from, fmt.Errorf("position %d: %w", next, err))
+		return nil, j.damagedAt(from, recordError(next, err))
 	}
 	if next <= last && len(records) < most && bytes < maxReadBytes {
 		return nil, j.damagedAt(from, corrupt(next, "it is missing"))
@@ -127,7 +127,7 @@ func (j *Journal) records(from, last journal.Seq, most int) ([]journal.Record, e
 // trimmed is ErrTrimmed where a position was trimmed.
 func (j *Journal) trimmed(seq journal.Seq) error {
 	if first := journal.Seq(j.first.Load()); seq < first {
-		return fmt.Errorf("%w: position %d, the log begins at %d", journal.ErrTrimmed, seq, first)
+		return &journal.RecordError{Seq: seq, Err: fmt.Errorf("%w: the log begins at %d", journal.ErrTrimmed, first)}
 	}
 
 	return nil
@@ -150,7 +150,7 @@ func recordAt(iter *pebble.Iterator, want journal.Seq) (journal.Record, int, err
 	}
 	value, err := iter.ValueAndErr()
 	if err != nil {
-		return journal.Record{}, 0, storeError(fmt.Sprintf("position %d", want), err)
+		return journal.Record{}, 0, recordError(want, storeError("reading it", err))
 	}
 	record, err := decodeRecord(seq, value)
 
@@ -183,7 +183,9 @@ func (j *Journal) Get(ctx context.Context, seqs []journal.Seq) ([]journal.Event,
 			return nil, fmt.Errorf("getting events: %w", j.damaged(err))
 		}
 		if record.Event == nil {
-			return nil, fmt.Errorf("getting events: %w: position %d holds a marker", journal.ErrTrimmed, seq)
+			return nil, fmt.Errorf("getting events: %w", &journal.RecordError{
+				Seq: seq, Err: fmt.Errorf("%w: it holds a marker", journal.ErrTrimmed),
+			})
 		}
 		events = append(events, *record.Event)
 	}
@@ -196,12 +198,14 @@ func (j *Journal) Get(ctx context.Context, seqs []journal.Seq) ([]journal.Event,
 func (j *Journal) stored(seq journal.Seq) ([]byte, error) {
 	first, last := journal.Seq(j.first.Load()), journal.Seq(j.durable.Load())
 	if seq < first || seq > last {
-		return nil, fmt.Errorf("%w: position %d, the log reaches from %d to %d", journal.ErrTrimmed, seq, first, last)
+		return nil, &journal.RecordError{
+			Seq: seq, Err: fmt.Errorf("%w: the log reaches from %d to %d", journal.ErrTrimmed, first, last),
+		}
 	}
 	stored, found, err := j.get(keyEvent(seq))
 	switch {
 	case err != nil:
-		return nil, j.damaged(fmt.Errorf("position %d: %w", seq, err))
+		return nil, j.damaged(recordError(seq, err))
 	case found:
 		return stored, nil
 	default:

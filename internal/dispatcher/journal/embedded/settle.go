@@ -346,17 +346,17 @@ func (w *settling) deadLetter(outcome *journal.Outcome, attempts int32) error {
 		letter.At = outcome.Attempt.At
 	}
 	record, err := w.j.stored(outcome.Seq)
+	if err == nil {
+		_, _, _, err = openRecord(outcome.Seq, record)
+	}
 	switch {
-	case errors.Is(err, journal.ErrTrimmed):
-		// Only a caller that trimmed what it still needed comes here; what is known is kept.
+	case errors.Is(err, journal.ErrTrimmed), errors.Is(err, journal.ErrCorrupt):
+		// What is known is kept: refusing the outcome would have the delivery tried for ever.
+		record = nil
 		w.j.options.Log.Error("Dead letter was kept without its event",
 			"subscription", outcome.Subscription, "position", outcome.Seq, "error", err)
 	case err != nil:
 		return err
-	default:
-		if _, _, _, err := openRecord(outcome.Seq, record); err != nil {
-			return err
-		}
 	}
 	w.set(keyRef(kindDead, outcome.Ref), encodeDead(&letter, record))
 

@@ -32,6 +32,9 @@ type Harness struct {
 	Crash func(t *testing.T, rng *rand.Rand) journal.Journal
 	// SetFull makes the store nearly full, and gives it room again. Nil: the engine has no limit.
 	SetFull func(full bool)
+	// Damage flips a bit of the record at a position of the open journal, or, with lose, takes it
+	// away. Nil: the engine's store cannot be damaged from a test.
+	Damage func(t *testing.T, j journal.Journal, seq journal.Seq, lose bool)
 }
 
 // groupCrash are the cases that need Harness.Crash.

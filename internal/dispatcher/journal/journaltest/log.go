@@ -19,6 +19,7 @@ func logCases() map[string]testCase {
 		"ReadWaits":         {"Read waits at the end, and ends with its context.", testReadWaits},
 		"ReadMax":           {"Read returns at most max records, and refuses a max that is not positive.", testReadMax},
 		"Get":               {"Get answers in the order asked for, and ErrTrimmed for what is no event.", testGet},
+		"Damaged":           {"A damaged record is named, and takes no other event with it.", testDamaged},
 		"Duplicate":         {"(tenant, source, id) within the window is a duplicate of the first one.", testDuplicate},
 		"DuplicateInCall":   {"The first of a call counts, and duplicates take no position.", testDuplicateInCall},
 		"DuplicateAtOnce":   {"Of the same event appended at once by many, one counts.", testDuplicateAtOnce},
@@ -174,6 +175,44 @@ func testGet(s *suite) {
 		_, err := s.j.Get(s.Context(), []journal.Seq{1, seq})
 		s.wantErr(fmt.Sprintf("Get(%d)", seq), err, journal.ErrTrimmed)
 	}
+}
+
+func testDamaged(s *suite) {
+	if s.h.Damage == nil {
+		s.Skip("The engine's store cannot be damaged from a test")
+	}
+	s.fill(6)
+	s.h.Damage(s.T, s.j, 2, false)
+	s.h.Damage(s.T, s.j, 4, true)
+	s.check(s.j.Trim(s.Context(), 2))
+	for seq, want := range map[journal.Seq]error{1: journal.ErrTrimmed, 2: journal.ErrCorrupt, 4: journal.ErrCorrupt, 7: journal.ErrTrimmed} {
+		_, err := s.j.Get(s.Context(), []journal.Seq{3, seq, 5})
+		s.wantErr(fmt.Sprintf("Get of position %d", seq), err, want)
+		var record *journal.RecordError
+		if !errors.As(err, &record) || record.Seq != seq {
+			s.fatalf("Get of position %d: error %v does not name the position", seq, err)
+		}
+	}
+	events, err := s.j.Get(s.Context(), []journal.Seq{3, 5, 6})
+	s.check(err)
+	s.equal("the others", 3, len(events))
+	for seq, reason := range map[journal.Seq]string{2: journal.ReasonEventCorrupt, 4: journal.ReasonEventCorrupt, 1: journal.ReasonEventMissing} {
+		s.settle(journal.Batch{Outcomes: []journal.Outcome{{Ref: ref("sub", seq), Tenant: "acme", Result: journal.DeadLettered, Reason: reason}}})
+	}
+	at := s.h.Clock.Now().UTC()
+	check := func() {
+		s.Helper()
+		s.equal("dead letters", []journal.DeadLetter{
+			{Ref: ref("sub", 1), Tenant: "acme", Reason: journal.ReasonEventMissing, At: at},
+			{Ref: ref("sub", 2), Tenant: "acme", Reason: journal.ReasonEventCorrupt, At: at},
+			{Ref: ref("sub", 4), Tenant: "acme", Reason: journal.ReasonEventCorrupt, At: at},
+		}, s.stateOf(s.j, 0, "sub").DeadLetters["sub"])
+	}
+	check()
+	s.reopen()
+	check()
+	_, err = s.j.Read(s.Context(), 2, 10)
+	s.wantErr("Read over a damaged record", err, journal.ErrCorrupt)
 }
 
 func testDuplicate(s *suite) {

@@ -1,0 +1,26 @@
+package embedded
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+)
+
+// DamageRecord flips a bit in the middle of a stored record, or takes the record away.
+func (j *Journal) DamageRecord(seq journal.Seq, lose bool) error {
+	batch := j.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	if lose {
+		must(batch.Delete(keyEvent(seq), nil))
+
+		return j.apply(batch, pebble.Sync)
+	}
+	stored, _, err := j.get(keyEvent(seq))
+	if err != nil {
+		return err
+	}
+	stored[len(stored)/2] ^= 1
+	must(batch.Set(keyEvent(seq), stored, nil))
+
+	return j.apply(batch, pebble.Sync)
+}
