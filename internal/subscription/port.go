@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -124,7 +125,10 @@ type Capabilities struct {
 	Catalogue bool
 	// VisibilityDelay is how long a write may stay invisible to List and Get.
 	VisibilityDelay time.Duration
-	// NaturalKey are the fields that identify "the same subscription" in a list.
+	// Immutable are fields that Update cannot change, and refuses with *UnsupportedError: another value is another
+	// subscription, to be created before this one is deleted.
+	Immutable []Field
+	// NaturalKey are the fields that identify "the same subscription" in a list: see KeyOf.
 	NaturalKey []Field
 	// URLSchemes are those an endpoint may have.
 	URLSchemes []string
@@ -132,6 +136,9 @@ type Capabilities struct {
 
 // Has tells whether the provider can honour the field.
 func (c Capabilities) Has(field Field) bool { return c.Fields[field] }
+
+// IsImmutable tells whether Update cannot change the field.
+func (c Capabilities) IsImmutable(field Field) bool { return slices.Contains(c.Immutable, field) }
 
 // EventLimit is the most events one subscription may have.
 func (c Capabilities) EventLimit() int {

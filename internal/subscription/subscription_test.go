@@ -15,6 +15,15 @@ func TestKeyOf(t *testing.T) {
 	t.Parallel()
 	byName := subscription.Capabilities{NaturalKey: []subscription.Field{subscription.FieldName}}
 	byEndpoint := subscription.Capabilities{NaturalKey: []subscription.Field{subscription.FieldURL, subscription.FieldEvents}}
+	byFilters := subscription.Capabilities{NaturalKey: []subscription.Field{subscription.FieldURL, subscription.FieldBirdOptions}}
+	filters := func(template string, pairs ...string) subscription.Options {
+		out := &subscription.BirdOptions{Template: template}
+		for i := 0; i < len(pairs); i += 2 {
+			out.EventFilters = append(out.EventFilters, subscription.BirdEventFilter{Key: pairs[i], Value: pairs[i+1]})
+		}
+
+		return subscription.Options{Bird: out}
+	}
 	cases := map[string]struct {
 		reason string
 		a, b   string
@@ -36,6 +45,24 @@ func TestKeyOf(t *testing.T) {
 		"NoRunningTogether": {
 			"what one field ends with is not what the next begins with",
 			byEndpoint.KeyOf("", "u", []string{"ab"}), byEndpoint.KeyOf("", "ua", []string{"b"}), false,
+		},
+		"FilterOrder": {
+			"filters are a set, and the template is no part of a key",
+			byFilters.KeyOf("", "u", nil, filters("text", "a", "1", "b", "2")), byFilters.KeyOf("", "u", nil, filters("", "b", "2", "a", "1")), true,
+		},
+		"OtherFilters": {
+			"other filters are another key", byFilters.KeyOf("", "u", nil, filters("", "a", "1")), byFilters.KeyOf("", "u", nil, filters("", "a", "2")), false,
+		},
+		"NoFilters": {
+			"options without filters are none", byFilters.KeyOf("", "u", nil), byFilters.KeyOf("", "u", nil, filters("text")), true,
+		},
+		"QuotedFilters": {
+			"a value is not taken for another filter",
+			byFilters.KeyOf("", "u", nil, filters("", "a", `1","b"="2`)), byFilters.KeyOf("", "u", nil, filters("", "a", "1", "b", "2")), false,
+		},
+		"FiltersElsewhere": {
+			"where filters are no part of the key they change nothing",
+			byEndpoint.KeyOf("", "u", []string{"a"}, filters("", "a", "1")), byEndpoint.KeyOf("", "u", []string{"a"}), true,
 		},
 	}
 	for name, tc := range cases {

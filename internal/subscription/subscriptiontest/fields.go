@@ -157,6 +157,7 @@ func fieldCases() []conformance {
 		{name: "PatternsAreKept", needs: func(c subscription.Capabilities) bool { return c.Wildcards }, check: checkPatterns},
 		{name: "AsManyEventsAsAllowed", hook: func(s Subject) bool { return s.Events == nil }, check: checkEventLimit},
 		{name: "LackingFieldsAreRefusedByName", check: checkLackingFields},
+		{name: "ImmutableFieldsAreRefusedByName", check: checkImmutableFields},
 		{name: "FormatsAreHonouredOrRefused", check: checkFormats},
 	}
 	for _, f := range fields() {
@@ -165,9 +166,10 @@ func fieldCases() []conformance {
 			// Every provider has them.
 			needs = nil
 		}
+		changeable := func(c subscription.Capabilities) bool { return (needs == nil || needs(c)) && !c.IsImmutable(f.field) }
 		cases = append(cases,
 			conformance{name: "Create/" + string(f.field), needs: needs, check: f.checkCreate},
-			conformance{name: "Update/" + string(f.field), needs: needs, check: f.checkUpdate},
+			conformance{name: "Update/" + string(f.field), needs: changeable, check: f.checkUpdate},
 		)
 	}
 
@@ -246,9 +248,13 @@ func put[V any](field, value *V) {
 
 func checkSeveralFields(p *probe) {
 	created := p.create(p.draft())
-	url, events := p.url(), p.events(2)[1:]
-	patch := subscription.Patch{URL: &url, Events: &events}
+	url := p.url()
+	patch := subscription.Patch{URL: &url}
 	want := created.Clone()
+	if !p.caps.IsImmutable(subscription.FieldEvents) {
+		events := p.events(2)[1:]
+		patch.Events = &events
+	}
 	if p.caps.Has(subscription.FieldName) {
 		name := "conformance-" + unique()
 		patch.Name = &name
@@ -402,6 +408,19 @@ func checkLackingFields(p *probe) {
 		p.wantUnsupported(name, p.refused(draft))
 		_, err := p.api.Update(p.ctx, created.ID, subscription.Patch{Options: &options})
 		p.wantUnsupported(name, err)
+	}
+	p.settle()
+	p.equal("what was refused has changed nothing", created.Subscription, p.get(created.ID))
+}
+
+// checkImmutableFields sees to it that what cannot be changed is refused, not ignored.
+func checkImmutableFields(p *probe) {
+	created := p.create(p.draft())
+	for _, f := range fields() {
+		if p.caps.IsImmutable(f.field) {
+			_, err := p.api.Update(p.ctx, created.ID, f.patch(p))
+			p.wantUnsupported(f.field, err)
+		}
 	}
 	p.settle()
 	p.equal("what was refused has changed nothing", created.Subscription, p.get(created.ID))
