@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
-	"golang.org/x/time/rate"
 
+	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -40,13 +40,12 @@ type Account struct {
 	api subscription.API
 	cfg Config
 	// era counts the clients, so that the answer to one that was replaced is not held against its successor.
-	era      int
-	limiter  *rate.Limiter
-	refused  *subscription.AuthError
-	probeAt  time.Time
-	resumeAt time.Time
-	cursor   string
-	changed  map[string]struct{}
+	era     int
+	pace    *pace
+	refused *subscription.AuthError
+	probeAt time.Time
+	cursor  string
+	changed map[string]struct{}
 }
 
 var (
@@ -54,27 +53,23 @@ var (
 	_ subscription.SecretReader = (*Account)(nil)
 )
 
-func newAccount(api subscription.API, cfg Config, o PoolOptions) *Account {
+func newAccount(api subscription.API, cfg Config, pace *pace, o PoolOptions) *Account {
 	a := &Account{clock: o.Clock, observe: o.Observer, probeEvery: o.ProbeInterval, changed: map[string]struct{}{}}
 	a.lister = &lister{
 		clock: o.Clock, list: a.list, delay: api.Capabilities().VisibilityDelay, writes: map[string]write{},
 	}
-	a.configure(api, cfg)
+	a.configure(api, cfg, pace)
 
 	return a
 }
 
 // configure puts a new client in the place of the old one. What is known of the account stays.
-func (a *Account) configure(api subscription.API, cfg Config) {
+func (a *Account) configure(api subscription.API, cfg Config, pace *pace) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	a.api, a.cfg, a.refused, a.limiter = api, cfg, nil, nil
+	a.api, a.cfg, a.pace, a.refused = api, cfg, pace, nil
 	a.era++
-
-	if cfg.RequestsPerSecond > 0 {
-		a.limiter = rate.NewLimiter(rate.Limit(cfg.RequestsPerSecond), int(max(cfg.Burst, 1)))
-	}
 }
 
 // Config is what the account was made from.
@@ -327,66 +322,56 @@ func (a *Account) Logs(ctx context.Context, id string, query subscription.LogQue
 	return entries, err
 }
 
-// call makes one request: held refusals first, then the turn under the rate limit, then the deadline.
+// call makes one call: held refusals first, then the turn under the rate limit, then the deadline.
 func (a *Account) call(ctx context.Context, operation string, request func(context.Context, subscription.API) error) error {
-	if err := a.mayCall(ctx); err != nil {
-		return err
-	}
-
 	a.mu.Lock()
-	api, cfg, era := a.api, a.cfg, a.era
-	a.mu.Unlock()
-
-	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
-	defer cancel()
-
-	began := a.clock.Now()
-	err := request(ctx, api)
-	a.observe(api.Capabilities().Provider, operation, Result(err), a.clock.Since(began))
-
-	return a.hold(era, err)
-}
-
-// mayCall answers what is held against every call, and waits for a turn under the rate limit.
-func (a *Account) mayCall(ctx context.Context) error {
-	a.mu.Lock()
-	refused, limiter, rest := a.refused, a.limiter, a.resumeAt.Sub(a.clock.Now())
+	api, cfg, era, pace, refused := a.api, a.cfg, a.era, a.pace, a.refused
 	a.mu.Unlock()
 
 	if refused != nil {
 		return refused
 	}
 
-	if rest > 0 {
+	if rest := pace.rest(); rest > 0 {
 		return &subscription.RateLimitedError{After: rest}
 	}
 
-	if limiter == nil {
-		return nil
+	// A vendor's client may make several requests: its transport waits for the turn of each.
+	if cfg.Type == v1alpha1.ProviderTypeDispatcher {
+		if err := pace.turn(ctx); err != nil {
+			return ownLimit(err)
+		}
 	}
 
-	turn := limiter.ReserveN(a.clock.Now(), 1)
+	ctx, cancel := context.WithTimeout(ctx, cfg.callTimeout())
+	defer cancel()
 
-	wait := turn.DelayFrom(a.clock.Now())
-	if wait > MaxLimiterWait {
-		turn.CancelAt(a.clock.Now())
+	began := a.clock.Now()
 
-		return &subscription.RateLimitedError{After: wait}
+	err := request(ctx, api)
+	if _, ours := errors.AsType[*tooFast](err); ours {
+		err = ownLimit(err)
+	} else {
+		err = a.hold(era, pace, err)
 	}
 
-	select {
-	case <-a.clock.After(wait):
-		return nil
-	case <-ctx.Done():
-		turn.CancelAt(a.clock.Now())
+	a.observe(api.Capabilities().Provider, operation, Result(err), a.clock.Since(began))
 
-		return ctx.Err()
+	return err
+}
+
+// ownLimit makes the port's error of a turn under the rate limit that is too far off. Others stay as they are.
+func ownLimit(err error) error {
+	if late, is := errors.AsType[*tooFast](err); is {
+		return &subscription.RateLimitedError{After: late.wait}
 	}
+
+	return err
 }
 
 // hold keeps a refusal that is not about one subscription, and returns the error: one of too many requests says
 // how long the provider is now left alone.
-func (a *Account) hold(era int, err error) error {
+func (a *Account) hold(era int, pace *pace, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
@@ -404,7 +389,7 @@ func (a *Account) hold(era int, err error) error {
 		after = DefaultRetryAfter
 	}
 
-	a.resumeAt = a.clock.Now().Add(after)
+	pace.hold(after)
 
 	return &subscription.RateLimitedError{After: after}
 }

@@ -23,10 +23,15 @@ type Factory struct {
 	UserAgent string
 }
 
-// New is a client for one account. The error wraps ErrNotImplemented, ErrNoEmbedded or ErrInvalid where one of
-// them is the cause; a dispatcher elsewhere is asked what it can do, so any error of the port may come too.
-func (f *Factory) New(ctx context.Context, cfg Config) (subscription.API, error) {
+// client makes the client for one account; one of a vendor keeps the pace. The error wraps ErrNotImplemented,
+// ErrNoEmbedded or ErrInvalid where one of them is the cause; a dispatcher elsewhere is asked what it can do, so any
+// error of the port may come too.
+func (f *Factory) client(ctx context.Context, cfg Config, clock clockwork.Clock, pace *pace) (subscription.API, error) {
 	switch {
+	case cfg.Type == v1alpha1.ProviderTypeVonage:
+		return f.vonage(cfg, clock, pace)
+	case cfg.Type == v1alpha1.ProviderTypeDixa:
+		return f.dixa(cfg, clock, pace)
 	case cfg.Type != v1alpha1.ProviderTypeDispatcher:
 		return nil, fmt.Errorf("%w: this release cannot speak to %s yet", ErrNotImplemented, cfg.Type)
 	case cfg.URL == "" && f.Embedded == nil:
@@ -58,6 +63,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	accounts map[types.UID]*Account
+	paces    map[paceKey]*pace
 }
 
 // NewPool is an empty pool.
@@ -78,11 +84,11 @@ func NewPool(factory Factory, secrets Secrets, options PoolOptions) *Pool {
 		options.ProbeInterval = options.Interval
 	}
 
-	return &Pool{factory: factory, secrets: secrets, options: options, accounts: map[types.UID]*Account{}}
+	return &Pool{factory: factory, secrets: secrets, options: options, accounts: map[types.UID]*Account{}, paces: map[paceKey]*pace{}}
 }
 
 // Open reads the provider's spec and credentials and is its account, made anew only where they changed. The
-// errors are those of Configure and Factory.New; after one, Last still has what worked before.
+// errors are those of Configure, ErrNoEmbedded, and any of the port; after one, Last still has what worked before.
 func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, error) {
 	cfg, err := Configure(ctx, resource, p.secrets, p.options.Interval)
 	if err != nil {
@@ -94,23 +100,57 @@ func (p *Pool) Open(ctx context.Context, resource v1alpha1.Provider) (*Account, 
 	}
 
 	// Not under the lock: it may take as long as a request does.
-	api, err := p.factory.New(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
+	pace := p.keep(cfg)
+	api, err := p.factory.client(ctx, cfg, p.options.Clock, pace)
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
+	if err != nil {
+		p.leave(cfg)
+
+		return nil, err
+	}
+
 	account := p.accounts[cfg.UID]
 	if account == nil {
-		account = newAccount(api, cfg, p.options)
+		account = newAccount(api, cfg, pace, p.options)
 		p.accounts[cfg.UID] = account
 	} else {
-		account.configure(api, cfg)
+		p.leave(account.Config())
+		account.configure(api, cfg, pace)
 	}
 
 	return account, nil
+}
+
+// keep is the pace of a configuration, shared where it is to be, until leave.
+func (p *Pool) keep(cfg Config) *pace {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	key := cfg.paceKey()
+
+	kept := p.paces[key]
+	if kept == nil {
+		kept = &pace{clock: p.options.Clock}
+		p.paces[key] = kept
+	}
+
+	kept.users++
+	kept.limit(cfg.RequestsPerSecond, cfg.Burst)
+
+	return kept
+}
+
+// leave drops a pace that nobody keeps any more. The caller holds mu.
+func (p *Pool) leave(cfg Config) {
+	key := cfg.paceKey()
+	if kept := p.paces[key]; kept != nil {
+		if kept.users--; kept.users == 0 {
+			delete(p.paces, key)
+		}
+	}
 }
 
 // Last is the account as it was last opened, with the last credentials that could be read.
@@ -128,7 +168,10 @@ func (p *Pool) Forget(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	delete(p.accounts, uid)
+	if account, found := p.accounts[uid]; found {
+		p.leave(account.Config())
+		delete(p.accounts, uid)
+	}
 }
 
 // Named are the accounts of providers of that name, those included that a later one has replaced.

@@ -435,14 +435,6 @@ func TestConfigure(t *testing.T) {
 			want:    provider.ErrInvalid,
 			mention: "spec.dispatcher.tenant",
 		},
-		"Vendor": {
-			reason: "Vendors come later.",
-			change: func(p *v1alpha1.WebhookProvider) {
-				p.Spec = v1alpha1.WebhookProviderSpec{Dixa: &v1alpha1.DixaProvider{TokenSecretRef: *reference}}
-			},
-			want:    provider.ErrNotImplemented,
-			mention: "Dixa",
-		},
 		"NoToken": {
 			reason: "A missing Secret is named with the field that refers to it.",
 			change: func(p *v1alpha1.WebhookProvider) {
@@ -472,7 +464,8 @@ func TestConfigure(t *testing.T) {
 		})
 	}
 
-	if _, err := (&provider.Factory{}).New(t.Context(), provider.Config{Type: v1alpha1.ProviderTypeDispatcher}); !errors.Is(err, provider.ErrNoEmbedded) ||
+	without := provider.NewPool(provider.Factory{}, secrets{}, provider.PoolOptions{})
+	if _, err := without.Open(t.Context(), embedded()); !errors.Is(err, provider.ErrNoEmbedded) ||
 		!strings.Contains(err.Error(), "spec.dispatcher.url") {
 		t.Errorf("without a dispatcher in the process: %v", err)
 	}

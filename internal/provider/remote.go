@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hookline-dev/hookline/internal/dialect/native"
@@ -60,24 +62,64 @@ func (f *Factory) transport(cfg Config) (http.RoundTripper, error) {
 	}
 
 	if cfg.CABundle != "" {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM([]byte(cfg.CABundle)) {
-			return nil, fmt.Errorf("%w: spec.caBundle: it holds no certificate that can be read; paste it in PEM", ErrInvalid)
+		authorities, err := authorities(cfg.CABundle)
+		if err != nil {
+			return nil, err
 		}
 
-		transport.TLSClientConfig.RootCAs = pool
+		transport.TLSClientConfig.RootCAs = authorities
 	}
 
 	if cfg.ProxyURL != "" {
 		proxy, err := url.Parse(cfg.ProxyURL)
-		if err != nil {
-			return nil, fmt.Errorf("%w: spec.proxyURL: it is not a URL; write it like http://proxy.example.com:3128", ErrInvalid)
+		if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
+			return nil, fmt.Errorf("%w: spec.proxyURL: it is not an http or https URL; write it like http://proxy.example.com:3128", ErrInvalid)
 		}
 
 		transport.Proxy = http.ProxyURL(proxy)
 	}
 
 	return &userAgent{name: f.UserAgent, next: transport}, nil
+}
+
+// authorities reads the certificates of a CA bundle. One that cannot be read is an error: what it vouches for would not
+// be trusted, and nobody would see why.
+func authorities(bundle string) (*x509.CertPool, error) {
+	pool, found := x509.NewCertPool(), 0
+
+	for rest := []byte(bundle); ; {
+		var block *pem.Block
+
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+
+		found++
+
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: spec.caBundle: certificate %d cannot be read; paste it in PEM again", ErrInvalid, found)
+		}
+
+		pool.AddCert(certificate)
+	}
+
+	// A block that is cut off is none to the decoder.
+	begun := strings.Count(bundle, "-----BEGIN CERTIFICATE-----")
+
+	switch {
+	case found == 0:
+		return nil, fmt.Errorf("%w: spec.caBundle: it holds no certificate that can be read; paste it in PEM", ErrInvalid)
+	case found < begun:
+		return nil, fmt.Errorf("%w: spec.caBundle: %d of its %d certificates are cut off; paste them whole", ErrInvalid, begun-found, begun)
+	default:
+		return pool, nil
+	}
 }
 
 // userAgent names the program in every request.
