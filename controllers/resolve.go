@@ -82,6 +82,11 @@ func (s *subscriptionScope) open(ctx context.Context, p v1alpha1.Provider) (*pro
 	return account, nil
 }
 
+// passingReasons are those for which a provider is not Ready that say nothing of its subscriptions.
+var passingReasons = []string{
+	v1alpha1.ReasonUnreachable, v1alpha1.ReasonUnexpectedAnswer, v1alpha1.ReasonRateLimited, v1alpha1.ReasonRetrying,
+}
+
 // providerReady waits for a provider that cannot be used at present.
 func providerReady(p v1alpha1.Provider) error {
 	ready := meta.FindStatusCondition(p.ProviderStatus().Conditions, v1alpha1.ConditionReady)
@@ -93,7 +98,7 @@ func providerReady(p v1alpha1.Provider) error {
 		return waiting(0, v1alpha1.ReasonProviderNotReady, "%s has not been looked at yet", describe(p)).quietly()
 	case ready.Status == metav1.ConditionTrue:
 		return nil
-	case slices.Contains([]string{v1alpha1.ReasonUnreachable, v1alpha1.ReasonRateLimited, v1alpha1.ReasonRetrying}, ready.Reason):
+	case slices.Contains(passingReasons, ready.Reason):
 		return waiting(0, v1alpha1.ReasonProviderNotReady, "%s is not ready (%s), see its conditions", describe(p), ready.Reason).quietly()
 	default:
 		return waiting(0, v1alpha1.ReasonProviderNotReady, "%s is not ready (%s), see its conditions", describe(p), ready.Reason)

@@ -2,8 +2,11 @@ package controllers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"time"
 
@@ -28,7 +31,7 @@ func (s *providerScope) open(ctx context.Context) error {
 	case isRefusal:
 		return s.refused(refused, s.options.ProbeInterval)
 	case err != nil:
-		return unreachable(err)
+		return unwell(err)
 	}
 
 	s.account = account
@@ -60,25 +63,62 @@ func (s *providerScope) probe(ctx context.Context) error {
 	}
 
 	if err != nil {
-		return unreachable(err)
+		return unwell(err)
 	}
 
 	return nil
 }
 
-// unreachable classifies an error of a provider: what is transient says that it cannot be reached.
-func unreachable(err error) error {
+// unwell classifies an error of a provider. What is transient says whether the provider could not be reached, answered
+// something else than it documents, or failed. The message is the same for the same cause: no address, port or time.
+func unwell(err error) error {
 	out := outcomeOf(err)
 
 	switch out.kind {
-	case outcomeTransient:
-		out.reason = v1alpha1.ReasonUnreachable
 	case outcomeRateLimited:
 		return out.quietly()
+	case outcomeTransient:
 	default:
+		return out
+	}
+
+	if shape, is := errors.AsType[*subscription.ShapeError](err); is {
+		out.reason, out.message = v1alpha1.ReasonUnexpectedAnswer, "Trying again: "+scrub(shape.Error())
+	} else if why, unreachable := whyUnreachable(err); unreachable {
+		out.reason, out.message = v1alpha1.ReasonUnreachable, "Trying again: the provider could not be reached: "+why
 	}
 
 	return out
+}
+
+// whyUnreachable tells whether there was no answer at all, and why.
+func whyUnreachable(err error) (why string, unreachable bool) {
+	var (
+		request     *url.Error
+		resolve     *net.DNSError
+		certificate *tls.CertificateVerificationError
+		connection  *net.OpError
+		timeout     interface{ Timeout() bool }
+	)
+
+	reached := !errors.As(err, &request) && !errors.As(err, &connection)
+
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "it did not answer in time", true
+	case errors.As(err, &resolve) && resolve.IsNotFound:
+		return "its host name is not known", true
+	case errors.As(err, &resolve):
+		return "its host name could not be resolved", true
+	case errors.As(err, &certificate):
+		return "its certificate is not trusted: " + scrub(root(err).Error()), true
+	case reached:
+		return "", false
+	case errors.As(err, &connection) && connection.Op == "proxyconnect":
+		return "the proxy did not connect: " + scrub(root(err).Error()), true
+	default:
+		return scrub(root(err).Error()), true
+	}
 }
 
 // refused stalls the provider, whose credentials a human must mend, and tries them again at the slow pace.

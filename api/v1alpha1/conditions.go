@@ -104,6 +104,9 @@ const (
 	// ReasonUnreachable says that the provider could not be reached at all.
 	ReasonUnreachable = "Unreachable"
 
+	// ReasonUnexpectedAnswer says that what answered is not the API that the provider's kind documents.
+	ReasonUnexpectedAnswer = "UnexpectedAnswer"
+
 	// ReasonInUse says that a provider waits with its deletion for the subscriptions that use it.
 	ReasonInUse = "InUse"
 )

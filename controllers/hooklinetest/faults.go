@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/ksuid"
@@ -118,7 +121,12 @@ func Refused(field, message string) Fault {
 
 // Unreachable answers as a host does that cannot be reached.
 func Unreachable() Fault {
-	return fails("Unreachable", func() error { return errors.New("dial tcp 192.0.2.1:443: connect: connection refused") })
+	return fails("Unreachable", func() error {
+		return &net.OpError{
+			Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443},
+			Err: os.NewSyscallError("connect", syscall.ECONNREFUSED),
+		}
+	})
 }
 
 // Missing answers 404, whether or not there is such a subscription.
