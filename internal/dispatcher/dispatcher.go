@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hookline-dev/hookline/internal/dialect/native"
+	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dispatcher/delivery"
 	"github.com/hookline-dev/hookline/internal/dispatcher/ingest"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
@@ -69,6 +69,11 @@ type Config struct {
 	Retention time.Duration
 	// PublishRate is how many events a tenant may publish in a second; 0 is ingest's own.
 	PublishRate float64
+	// VonageAllowHTTP has the Vonage API take http endpoints too, as the vendor's beta did.
+	VonageAllowHTTP bool
+	// DixaOrganization tells whose events notifications in Dixa's format are; nil, or an empty
+	// answer, is the tenant's name with a UUID made of it.
+	DixaOrganization func(tenant string) dixa.Organization
 	// Version is the release, for the User-Agent of deliveries.
 	Version string
 	Clock   clockwork.Clock
@@ -86,6 +91,8 @@ type Dispatcher struct {
 	handler  http.Handler
 	clock    clockwork.Clock
 	cfg      Config
+	// notifications are the vendors' ways to deliver.
+	notifications map[subscription.Format]subscription.Notification
 
 	identity string
 	ready    chan struct{}
@@ -124,29 +131,29 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 }
 
 func assemble(ctx context.Context, cfg Config, store *embedded.Journal) (*Dispatcher, error) {
-	read := ledger.New(store.View(), store.Get)
+	d := &Dispatcher{
+		log: cfg.Log, journal: store, clock: cfg.Clock, cfg: cfg, notifications: cfg.notifications(), ready: make(chan struct{}),
+	}
+	d.ledger = ledger.New(store.View(), store.Get, ledger.WithBody(d.sent))
 
-	subscriptions, err := registry.New(ctx, store, registry.Options{
-		Clock: cfg.Clock, Log: cfg.Log, Ledger: read, PreviousSecretFor: cfg.PreviousSecretFor,
-	})
-	if err != nil {
+	var err error
+	if d.registry, err = registry.New(ctx, store, registry.Options{
+		Clock: cfg.Clock, Log: cfg.Log, Ledger: d.ledger, PreviousSecretFor: cfg.PreviousSecretFor, Formats: Formats(),
+	}); err != nil {
 		return nil, fmt.Errorf("reading the subscriptions: %w", err)
 	}
 
-	engine, err := delivery.New(delivery.Config{
-		Journal: store, Registry: subscriptions, Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
+	if d.engine, err = delivery.New(delivery.Config{
+		Journal: store, Registry: d.registry, Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
 		Egress: cfg.Egress, Schedule: cfg.Schedule, Timeout: cfg.Timeout, Version: cfg.Version,
-		ShutdownGrace: DeliveryDrain,
-	})
-	if err != nil {
+		Notifications: d.notifications, Passes: passes, ShutdownGrace: DeliveryDrain,
+	}); err != nil {
 		return nil, fmt.Errorf("building the delivery engine: %w", err)
 	}
 
-	d := &Dispatcher{
-		log: cfg.Log, journal: store, registry: subscriptions, ledger: read, engine: engine,
-		clock: cfg.Clock, cfg: cfg, ready: make(chan struct{}),
+	if d.handler, err = d.routes(); err != nil {
+		return nil, err
 	}
-	d.handler = d.routes()
 
 	if d.identity, err = readIdentity(cfg.DataDir); err != nil {
 		return nil, err
@@ -155,24 +162,10 @@ func assemble(ctx context.Context, cfg Config, store *embedded.Journal) (*Dispat
 	return d, nil
 }
 
-// routes are what the listener serves: nothing without authentication.
-func (d *Dispatcher) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/events", ingest.New(ingest.Config{
-		Appender: d.journal, Authenticator: d.cfg.Authenticator, Types: d.ledger, Clock: d.clock, Log: d.log,
-		Metrics: d.cfg.Metrics, EventsPerSecond: d.cfg.PublishRate,
-	}))
-	mux.Handle("/webhooks/", native.NewServer(native.ServerConfig{
-		Authenticate: ingest.Administrator(d.cfg.Authenticator), API: d.Tenant, Operations: d.operations, Log: d.log,
-	}))
-
-	return mux
-}
-
 // Identity tells this journal from every other one, for as long as it exists.
 func (d *Dispatcher) Identity() string { return d.identity }
 
-// Handler serves POST /events and the native API.
+// Handler serves POST /events, the subscription API in each dialect, and their documents.
 func (d *Dispatcher) Handler() http.Handler { return d.handler }
 
 // Tenant is the port, bound to one tenant.

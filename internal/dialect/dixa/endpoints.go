@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -248,13 +249,22 @@ func firstAttempts(attempts []subscription.LogEntry) map[string]time.Time {
 	return first
 }
 
+// isCloudEvent tells an event from a notification, which has no such member.
+func isCloudEvent(text []byte) bool {
+	var found struct {
+		SpecVersion string `json:"specversion"`
+	}
+
+	return json.Unmarshal(text, &found) == nil && found.SpecVersion != ""
+}
+
 // delivered is the JSON that an attempt sent. The port keeps the event, from which it is written again, or
 // what was sent.
 func (s *server) delivered(tenant string, attempt subscription.LogEntry, first time.Time) (string, bool) {
 	switch {
 	case len(attempt.Payload) == 0:
 		return "", false
-	case isEnvelope(attempt.Payload):
+	case !isCloudEvent(attempt.Payload):
 		return string(attempt.Payload), true
 	}
 	body, err := s.cfg.Notification.render(tenant, attempt.Payload, first)

@@ -210,7 +210,7 @@ func (p *player) act(t *testing.T, words []string) {
 
 // make is a subscription that another dialect makes.
 func (p *player) make(ctx context.Context, name string, format subscription.Format, events ...string) error {
-	_, err := p.stage.account(support).Create(ctx, subscription.Draft{
+	_, err := p.stage.registry.Tenant(support).Create(ctx, subscription.Draft{
 		Name: name, URL: "https://example.com/hooks", Events: events, Enabled: true,
 		Secret:   "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 		Delivery: subscription.Delivery{Format: format},

@@ -31,6 +31,10 @@ const (
 // Conversation alone.
 var families = []string{"Conversation", "Agent", "Typing", "SLAEvaluation"}
 
+// CheckOptions refuses options that Dixa's document does not have, by a *subscription.InvalidError that names
+// the filter at fault as the resource's spec spells it. None are fine.
+func CheckOptions(options *subscription.DixaOptions) error { return checkFilters(specFilters, options) }
+
 // checkFilters refuses filters that the vendor's document does not have. Errors are *subscription.InvalidError
 // whose fields begin with the name of the filters.
 func checkFilters(name string, options *subscription.DixaOptions) error {

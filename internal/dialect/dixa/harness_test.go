@@ -21,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
+	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/ingest"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
@@ -73,14 +74,11 @@ type stage struct {
 	counted  *clockwork.FakeClock
 	log      *log
 	events   atomic.Int64
-
-	mu       sync.Mutex
-	accounts map[string]*account
 }
 
 func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	t.Helper()
-	s := &stage{clock: clock, counted: clockwork.NewFakeClock(), log: &log{}, accounts: map[string]*account{}}
+	s := &stage{clock: clock, counted: clockwork.NewFakeClock(), log: &log{}}
 	var err error
 	s.journal, err = embedded.Open(t.Context(), embedded.Options{
 		Dir: "journal", FS: vfs.NewMem(), BallastBytes: -1, Clock: clock, Log: slog.New(slog.DiscardHandler),
@@ -97,7 +95,7 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	s.epoch = (<-owned).Epoch
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	s.registry, err = registry.New(t.Context(), s.journal, registry.Options{
-		Clock: clock, Log: logger, Ledger: ledger.New(s.journal.View(), s.journal.Get),
+		Clock: clock, Log: logger, Ledger: ledger.New(s.journal.View(), s.journal.Get), Formats: dispatcher.Formats(),
 	})
 	if err != nil {
 		t.Fatalf("opening the registry: %v", err)
@@ -114,7 +112,7 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	}
 	server := httptest.NewServer(dixa.NewServer(dixa.ServerConfig{
 		Authenticate: ingest.Administrator(tokens.Open(dir, tokens.Options{Clock: clock})),
-		API:          func(tenant string) subscription.API { return s.account(tenant) },
+		API:          s.registry.Tenant,
 		Secrets:      s.secret, Credentials: s.credentials, Notification: notification, Log: logger, Clock: s.counted,
 	}))
 	t.Cleanup(server.Close)
@@ -188,7 +186,7 @@ func (s *stage) client(t *testing.T, tenant string, change func(*dixa.ClientConf
 
 // id is the registry's id of a subscription on the wire.
 func (s *stage) id(ctx context.Context, tenant, wire string) (string, error) {
-	list, err := s.account(tenant).List(ctx)
+	list, err := s.registry.Tenant(tenant).List(ctx)
 	for _, one := range list {
 		if dixa.WireID(one.ID) == wire {
 			return one.ID, nil
@@ -240,78 +238,4 @@ func read(t *testing.T, response *http.Response) string {
 	}
 
 	return string(body)
-}
-
-func (s *stage) account(tenant string) *account {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.accounts[tenant] == nil {
-		s.accounts[tenant] = &account{
-			API: s.registry.Tenant(tenant), formats: map[string]subscription.Format{}, options: map[string]subscription.Options{},
-		}
-	}
-
-	return s.accounts[tenant]
-}
-
-// account is the registry's, which takes no vendor's format and options yet, with both kept beside it.
-type account struct {
-	subscription.API
-
-	mu      sync.Mutex
-	formats map[string]subscription.Format
-	options map[string]subscription.Options
-}
-
-func (a *account) with(s subscription.Subscription) subscription.Subscription {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if format, ok := a.formats[s.ID]; ok {
-		s.Delivery.Format = format
-	}
-	s.Options = a.options[s.ID].Clone()
-
-	return s
-}
-
-func (a *account) List(ctx context.Context) ([]subscription.Subscription, error) {
-	list, err := a.API.List(ctx)
-	for i := range list {
-		list[i] = a.with(list[i])
-	}
-
-	return list, err
-}
-
-func (a *account) Get(ctx context.Context, id string) (subscription.Subscription, error) {
-	found, err := a.API.Get(ctx, id)
-
-	return a.with(found), err
-}
-
-func (a *account) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
-	format, options := draft.Delivery.Format, draft.Options
-	draft.Delivery.Format, draft.Options = "", subscription.Options{}
-	created, err := a.API.Create(ctx, draft)
-	if err == nil {
-		a.mu.Lock()
-		a.formats[created.ID], a.options[created.ID] = format, options.Clone()
-		a.mu.Unlock()
-		created.Subscription = a.with(created.Subscription)
-	}
-
-	return created, err
-}
-
-func (a *account) Update(ctx context.Context, id string, patch subscription.Patch) (subscription.Subscription, error) {
-	options := patch.Options
-	patch.Options = nil
-	updated, err := a.API.Update(ctx, id, patch)
-	if err == nil && options != nil {
-		a.mu.Lock()
-		a.options[id] = options.Clone()
-		a.mu.Unlock()
-	}
-
-	return a.with(updated), err
 }

@@ -444,7 +444,7 @@ func TestClientAllowHTTP(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, clockwork.NewRealClock())
 	token := static(s.token(t, support, ""))
-	server := httptest.NewServer(vonage.NewServer(vonage.ServerConfig{Authenticate: s.issuer.Authenticate, API: s.api, AllowHTTP: true}))
+	server := httptest.NewServer(vonage.NewServer(vonage.ServerConfig{Authenticate: s.issuer.Authenticate, API: s.registry.Tenant, AllowHTTP: true}))
 	defer server.Close()
 	client, err := vonage.NewClient(vonage.ClientConfig{BaseURL: server.URL, Tokens: token, AllowHTTP: true})
 	if err != nil {
@@ -507,7 +507,7 @@ func TestClientRegistryTrouble(t *testing.T) {
 	} {
 		server := httptest.NewServer(vonage.NewServer(vonage.ServerConfig{
 			Authenticate: s.issuer.Authenticate, Log: logger(log),
-			API: func(string) subscription.API { return failing{s.api(support), trouble} },
+			API: func(string) subscription.API { return failing{s.registry.Tenant(support), trouble} },
 		}))
 		_, err := newClient(t, server.URL, static(s.token(t, support, ""))).List(t.Context())
 		switch limited, ok := errors.AsType[*subscription.RateLimitedError](err); {

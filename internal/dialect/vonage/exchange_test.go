@@ -133,7 +133,7 @@ func (p *player) act(t *testing.T, words []string) {
 	case "wait":
 		p.clock.Advance(time.Second)
 	case "foreign":
-		created, err := p.stage.api(support).Create(t.Context(), subscription.Draft{
+		created, err := p.stage.registry.Tenant(support).Create(t.Context(), subscription.Draft{
 			Name: words[1], URL: "https://example.com/hooks", Events: []string{"a.b"}, Enabled: true,
 		})
 		if err != nil {

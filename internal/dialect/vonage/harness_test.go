@@ -16,6 +16,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
+	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
 	"github.com/hookline-dev/hookline/internal/dispatcher/ledger"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
@@ -66,13 +67,11 @@ type stage struct {
 	registry *registry.Registry
 	issuer   *vonage.Issuer
 	log      *log
-	mu       sync.Mutex
-	formats  map[string]*formats
 }
 
 func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	t.Helper()
-	s := &stage{log: &log{}, formats: map[string]*formats{}}
+	s := &stage{log: &log{}}
 	journal, err := embedded.Open(t.Context(), embedded.Options{
 		Dir: "journal", FS: vfs.NewMem(), BallastBytes: -1, Clock: clock, Log: slog.New(slog.DiscardHandler),
 		FreeSpace: func() (embedded.Space, error) { return embedded.Space{Free: 1 << 40, Total: 1 << 40}, nil },
@@ -83,7 +82,7 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	t.Cleanup(func() { _ = journal.Close() })
 	logger := logger(s.log)
 	s.registry, err = registry.New(t.Context(), journal, registry.Options{
-		Clock: clock, Log: logger, Ledger: ledger.New(journal.View(), journal.Get),
+		Clock: clock, Log: logger, Ledger: ledger.New(journal.View(), journal.Get), Formats: dispatcher.Formats(),
 	})
 	if err != nil {
 		t.Fatalf("opening the registry: %v", err)
@@ -96,7 +95,7 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	mux := http.NewServeMux()
 	mux.Handle(vonage.PathToken, s.issuer)
 	mux.Handle("/", vonage.NewServer(vonage.ServerConfig{
-		Authenticate: s.issuer.Authenticate, API: s.api, Catalogue: vonage.Catalogue(), Log: logger,
+		Authenticate: s.issuer.Authenticate, API: s.registry.Tenant, Catalogue: vonage.Catalogue(), Log: logger,
 	}))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -170,67 +169,4 @@ func newClient(t *testing.T, url string, tokens vonage.TokenSource) *vonage.Clie
 	}
 
 	return client
-}
-
-func (s *stage) api(tenant string) subscription.API {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.formats[tenant] == nil {
-		s.formats[tenant] = &formats{API: s.registry.Tenant(tenant), of: map[string]subscription.Format{}}
-	}
-
-	return s.formats[tenant]
-}
-
-// formats is the registry, which takes no vendor's format yet, with the formats kept beside it.
-type formats struct {
-	subscription.API
-
-	mu sync.Mutex
-	of map[string]subscription.Format
-}
-
-func (f *formats) with(s subscription.Subscription) subscription.Subscription {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if format, ok := f.of[s.ID]; ok {
-		s.Delivery.Format = format
-	}
-
-	return s
-}
-
-func (f *formats) List(ctx context.Context) ([]subscription.Subscription, error) {
-	list, err := f.API.List(ctx)
-	for i := range list {
-		list[i] = f.with(list[i])
-	}
-
-	return list, err
-}
-
-func (f *formats) Get(ctx context.Context, id string) (subscription.Subscription, error) {
-	found, err := f.API.Get(ctx, id)
-
-	return f.with(found), err
-}
-
-func (f *formats) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
-	format := draft.Delivery.Format
-	draft.Delivery.Format = ""
-	created, err := f.API.Create(ctx, draft)
-	if err == nil {
-		f.mu.Lock()
-		f.of[created.ID] = format
-		f.mu.Unlock()
-		created.Subscription = f.with(created.Subscription)
-	}
-
-	return created, err
-}
-
-func (f *formats) Update(ctx context.Context, id string, patch subscription.Patch) (subscription.Subscription, error) {
-	updated, err := f.API.Update(ctx, id, patch)
-
-	return f.with(updated), err
 }

@@ -32,7 +32,7 @@ func newRequest(method, path string, body io.Reader) *http.Request {
 func TestBodyIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, clockwork.NewRealClock())
-	server := vonage.NewServer(vonage.ServerConfig{Authenticate: allow, API: s.api})
+	server := vonage.NewServer(vonage.ServerConfig{Authenticate: allow, API: s.registry.Tenant})
 	recorder := httptest.NewRecorder()
 	server.ServeHTTP(recorder, newRequest(http.MethodPost, "/webhooks/subscriptions",
 		strings.NewReader(`{"name":"`+strings.Repeat("x", vonage.MaxRequestBytes)+`"}`)))
@@ -62,7 +62,7 @@ func (slowBody) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, clockwork.NewRealClock())
-	server := vonage.NewServer(vonage.ServerConfig{Authenticate: allow, API: s.api})
+	server := vonage.NewServer(vonage.ServerConfig{Authenticate: allow, API: s.registry.Tenant})
 	w, before := &slowWriter{ResponseRecorder: httptest.NewRecorder()}, time.Now()
 	server.ServeHTTP(w, newRequest(http.MethodPost, "/webhooks/subscriptions", slowBody{}))
 	openDocument(t).checkAnswer(t, http.MethodPost, "/webhooks/subscriptions", w.Code, w.Body.String())
@@ -79,7 +79,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, clockwork.NewRealClock())
 	entered, release := make(chan struct{}), make(chan struct{})
-	server := vonage.NewServer(vonage.ServerConfig{API: s.api, Authenticate: func(r *http.Request) (vonage.Access, error) {
+	server := vonage.NewServer(vonage.ServerConfig{API: s.registry.Tenant, Authenticate: func(r *http.Request) (vonage.Access, error) {
 		entered <- struct{}{}
 		<-release
 
@@ -124,7 +124,7 @@ func TestAuthenticateTrouble(t *testing.T) {
 	} {
 		log := &log{}
 		server := vonage.NewServer(vonage.ServerConfig{
-			API: s.api, Log: logger(log), Authenticate: func(*http.Request) (vonage.Access, error) { return vonage.Access{}, tc.err },
+			API: s.registry.Tenant, Log: logger(log), Authenticate: func(*http.Request) (vonage.Access, error) { return vonage.Access{}, tc.err },
 		})
 		recorder := httptest.NewRecorder()
 		server.ServeHTTP(recorder, newRequest(http.MethodGet, "/webhooks/subscriptions", nil))

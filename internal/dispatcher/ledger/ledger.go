@@ -41,13 +41,30 @@ const (
 type Ledger struct {
 	view journal.View
 	get  func(ctx context.Context, seqs []journal.Seq) ([]journal.Event, error)
+	body Body
 }
+
+// Body is what a delivery of an event to a subscription sends; nil where it sends nothing, as
+// where the event cannot be told in the subscription's format.
+type Body func(subscriptionID string, event *journal.Event) []byte
+
+// Option changes a Ledger.
+type Option func(*Ledger)
+
+// WithBody has logs show what was sent, by the subscription's present format. Without it they
+// show the event as it was accepted, as CloudEvents JSON.
+func WithBody(body Body) Option { return func(l *Ledger) { l.body = body } }
 
 var _ registry.Ledger = (*Ledger)(nil)
 
 // New reads a journal: its rows through view, its payloads through get, which is Journal.Get.
-func New(view journal.View, get func(ctx context.Context, seqs []journal.Seq) ([]journal.Event, error)) *Ledger {
-	return &Ledger{view: view, get: get}
+func New(view journal.View, get func(ctx context.Context, seqs []journal.Seq) ([]journal.Event, error), options ...Option) *Ledger {
+	l := &Ledger{view: view, get: get, body: func(_ string, event *journal.Event) []byte { return event.Body }}
+	for _, option := range options {
+		option(l)
+	}
+
+	return l
 }
 
 // Statuses implements registry.Ledger.
@@ -112,7 +129,7 @@ func (l *Ledger) Logs(ctx context.Context, id string, query subscription.LogQuer
 	if err != nil {
 		return nil, fmt.Errorf("reading attempts: %w", err)
 	}
-	payloads, err := l.payloads(ctx, attempts)
+	payloads, err := l.payloads(ctx, id, attempts)
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +163,9 @@ func EntryOf(attempt *journal.Attempt, payload []byte) subscription.LogEntry {
 	return entry
 }
 
-// payloads reads the bodies of the events that were attempted, newest attempts first, until
-// they are many bytes. What has been trimmed is left out.
-func (l *Ledger) payloads(ctx context.Context, attempts []journal.Attempt) (map[journal.Seq][]byte, error) {
+// payloads are the bodies of the deliveries that were attempted to a subscription, newest
+// attempts first, until they are many bytes. What has been trimmed is left out.
+func (l *Ledger) payloads(ctx context.Context, id string, attempts []journal.Attempt) (map[journal.Seq][]byte, error) {
 	first, _, err := l.view.Bounds(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the bounds of the log: %w", err)
@@ -173,10 +190,11 @@ func (l *Ledger) payloads(ctx context.Context, attempts []journal.Attempt) (map[
 			if !ok {
 				continue
 			}
-			if size += len(event.Body); size > MaxPayloadBytes {
+			body := l.body(id, &event)
+			if size += len(body); size > MaxPayloadBytes {
 				return payloads, nil
 			}
-			payloads[seq] = event.Body
+			payloads[seq] = body
 		}
 	}
 

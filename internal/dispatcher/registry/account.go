@@ -3,8 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"net/textproto"
 	"slices"
@@ -25,10 +23,12 @@ type account struct {
 
 var _ subscription.API = (*account)(nil)
 
-// Capabilities says what the dispatcher has: every field but delivery.ordering and the
-// vendors' options.
+// Capabilities says what the dispatcher has: every field but delivery.ordering, and the
+// vendors' options where their formats are among Options.Formats.
 func (a *account) Capabilities() subscription.Capabilities {
 	hasLedger := a.registry.options.Ledger != nil
+	_, hasBird := a.registry.options.Formats[subscription.FormatBird]
+	_, hasDixa := a.registry.options.Formats[subscription.FormatDixa]
 
 	return subscription.Capabilities{
 		Provider: Provider,
@@ -39,6 +39,7 @@ func (a *account) Capabilities() subscription.Capabilities {
 			subscription.FieldHeaders: true, subscription.FieldHeaderSecrets: true,
 			subscription.FieldFormat: true, subscription.FieldTimeout: true, subscription.FieldMaxAttempts: true,
 			subscription.FieldMaxInFlight: true, subscription.FieldRateLimit: true,
+			subscription.FieldBirdOptions: hasBird, subscription.FieldDixaOptions: hasDixa,
 		},
 		NamesUnique: true,
 		Wildcards:   true,
@@ -89,9 +90,9 @@ func (a *account) find(id string) (*Subscription, error) {
 }
 
 // Create implements subscription.Subscriptions. The secret is in the answer where it was
-// generated, and nowhere afterwards.
+// generated, and nowhere afterwards. It is read, and generated, as the format has it.
 func (a *account) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
-	if err := a.refuse(draft.Validate(a.Capabilities()), draft.Delivery.Format); err != nil {
+	if err := a.checkDraft(draft); err != nil {
 		return subscription.Created{}, err
 	}
 	fresh, generated, err := a.fresh(draft)
@@ -122,7 +123,7 @@ func (a *account) fresh(draft subscription.Draft) (s *Subscription, generated st
 	}
 	signing := draft.Secret
 	if signing == "" {
-		generated = generateSecret()
+		generated = a.registry.generateSecret(draft.Delivery.Format)
 		signing = generated
 	}
 
@@ -133,20 +134,12 @@ func (a *account) fresh(draft subscription.Draft) (s *Subscription, generated st
 			Authorization: normalAuthorization(draft.Authorization),
 			Headers:       normalHeaders(draft.Headers),
 			Delivery:      draft.Delivery,
+			Options:       draft.Options.Clone(),
 			CreatedAt:     now, UpdatedAt: now,
 		},
 		Tenant:  a.tenant,
 		Secrets: []Secret{{Text: signing}},
 	}, generated, nil
-}
-
-// generateSecret makes a signing secret in the text form of Standard Webhooks.
-func generateSecret() string {
-	key := make([]byte, subscription.GeneratedSecretBytes)
-	// It never fails: the process ends where there is no randomness.
-	_, _ = rand.Read(key)
-
-	return subscription.SecretPrefix + base64.StdEncoding.EncodeToString(key)
 }
 
 // normalHeaders are the headers sorted by name in canonical form.
@@ -161,20 +154,16 @@ func normalHeaders(headers []subscription.Header) []subscription.Header {
 }
 
 // Update implements subscription.Subscriptions. A suspension ends with Patch.Resume, and
-// with any effective change of url, events, enabled, secret, authorization or headers. A
-// patch that changes nothing writes nothing.
+// with any effective change of url, events, enabled, secret, authorization, headers or
+// delivery.format. A patch that changes nothing writes nothing.
 func (a *account) Update(ctx context.Context, id string, patch subscription.Patch) (subscription.Subscription, error) {
-	format := subscription.Format("")
-	if patch.Delivery != nil {
-		format = patch.Delivery.Format
-	}
 	if _, err := a.find(id); err != nil {
 		return subscription.Subscription{}, err
 	}
-	if err := a.refuse(patch.Validate(a.Capabilities()), format); err != nil {
+	if err := a.checkPatch(patch); err != nil {
 		return subscription.Subscription{}, err
 	}
-	s, err := a.registry.change(ctx, a.tenant, id, func(current *Subscription) *Subscription {
+	s, err := a.registry.change(ctx, a.tenant, id, func(current *Subscription) (*Subscription, error) {
 		return a.registry.patched(current, patch)
 	})
 	if err != nil {
@@ -186,28 +175,14 @@ func (a *account) Update(ctx context.Context, id string, patch subscription.Patc
 
 // Delete implements subscription.Subscriptions.
 func (a *account) Delete(ctx context.Context, id string) error {
-	_, err := a.registry.change(ctx, a.tenant, id, func(current *Subscription) *Subscription {
+	_, err := a.registry.change(ctx, a.tenant, id, func(current *Subscription) (*Subscription, error) {
 		gone := &Subscription{Tenant: current.Tenant, Deleted: true}
 		gone.ID, gone.Name = current.ID, current.Name
 
-		return gone
+		return gone, nil
 	})
 
 	return err
-}
-
-// refuse is what validation found, or that the dispatcher has no such format.
-func (a *account) refuse(found error, format subscription.Format) error {
-	if found != nil {
-		return found
-	}
-	if format == "" || format == subscription.FormatCloudEvents {
-		return nil
-	}
-
-	return &subscription.UnsupportedError{
-		Provider: Provider, What: []string{fmt.Sprintf("%s=%s", subscription.FieldFormat, format)},
-	}
 }
 
 // EventTypes implements subscription.Catalogue: the types that the tenant's publishers

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -36,9 +37,10 @@ func (r *Registry) write(ctx context.Context, next *Subscription, expect journal
 
 // change reads, modifies and writes one subscription until nobody came between. modify
 // gets the present version and returns the next, a copy; nil where there is nothing to
-// change, and the present one is the answer. An empty tenant stands for any.
+// change, and the present one is the answer; or why it may not be changed so. An empty
+// tenant stands for any.
 func (r *Registry) change(
-	ctx context.Context, tenant, id string, modify func(current *Subscription) *Subscription,
+	ctx context.Context, tenant, id string, modify func(current *Subscription) (*Subscription, error),
 ) (*Subscription, error) {
 	ctx, cancel := context.WithTimeout(ctx, JournalTimeout)
 	defer cancel()
@@ -47,7 +49,10 @@ func (r *Registry) change(
 		if !ok || tenant != "" && current.Tenant != tenant {
 			return nil, subscription.ErrNotFound
 		}
-		next := modify(current)
+		next, err := modify(current)
+		if err != nil {
+			return nil, err
+		}
 		if next == nil {
 			return current, nil
 		}
@@ -93,17 +98,17 @@ func (r *Registry) suspend(
 	ctx context.Context, id, reason, message string, holds func(current *Subscription) bool,
 ) error {
 	suspended := false
-	s, err := r.change(ctx, "", id, func(current *Subscription) *Subscription {
+	s, err := r.change(ctx, "", id, func(current *Subscription) (*Subscription, error) {
 		suspended = !current.State.IsSuspended() && holds(current)
 		if !suspended {
-			return nil
+			return nil, nil
 		}
 		next := current.copy()
 		next.State = subscription.State{
 			Phase: subscription.Suspended, Reason: reason, Message: cut(message, MaxStateMessage), Since: r.now(),
 		}
 
-		return next
+		return next, nil
 	})
 	if err != nil {
 		return fmt.Errorf("suspending subscription %s: %w", id, err)
@@ -157,8 +162,9 @@ func (s *Subscription) copy() *Subscription {
 	return &out
 }
 
-// patched is the next version by a patch; nil where it changes nothing.
-func (r *Registry) patched(current *Subscription, patch subscription.Patch) *Subscription {
+// patched is the next version by a patch; nil where it changes nothing. The error is of a
+// patch that does not fit the rest of the subscription.
+func (r *Registry) patched(current *Subscription, patch subscription.Patch) (*Subscription, error) {
 	next := current.copy()
 	set(&next.Name, patch.Name)
 	set(&next.URL, patch.URL)
@@ -173,20 +179,29 @@ func (r *Registry) patched(current *Subscription, patch subscription.Patch) *Sub
 	if patch.Headers != nil {
 		next.Headers = normalHeaders(*patch.Headers)
 	}
+	if patch.Options != nil {
+		next.Options = patch.Options.Clone()
+	}
 	now := r.now()
 	if patch.Secret != nil && *patch.Secret != current.Secrets[0].Text {
 		next.Secrets = rotated(current.Secrets, *patch.Secret, now, r.options.PreviousSecretFor)
+	}
+	if err := r.checkFit(current, next, patch.Secret); err != nil {
+		return nil, err
 	}
 	if next.State.IsSuspended() && (patch.Resume || lifts(current, next)) {
 		next.State = subscription.State{Phase: subscription.Active, Since: now}
 	}
 	if same(current, next) {
-		return nil
+		return nil, nil
 	}
 	next.Secrets = slices.DeleteFunc(next.Secrets, func(s Secret) bool { return s.expired(now) })
+	if formatOf(current) != formatOf(next) {
+		next.Secrets = r.readable(formatOf(next), next.Secrets)
+	}
 	next.UpdatedAt = now
 
-	return next
+	return next, nil
 }
 
 func set[V any](field, value *V) {
@@ -199,12 +214,13 @@ func set[V any](field, value *V) {
 // may make the endpoint answer differently does.
 func lifts(from, to *Subscription) bool {
 	return from.URL != to.URL || from.Enabled != to.Enabled || from.Authorization != to.Authorization ||
-		from.Secrets[0].Text != to.Secrets[0].Text ||
+		from.Secrets[0].Text != to.Secrets[0].Text || formatOf(from) != formatOf(to) ||
 		!slices.Equal(from.Events, to.Events) || !slices.Equal(from.Headers, to.Headers)
 }
 
 func same(a, b *Subscription) bool {
-	return !lifts(a, b) && a.Name == b.Name && a.Delivery == b.Delivery && a.State == b.State
+	return !lifts(a, b) && a.Name == b.Name && a.Delivery == b.Delivery && a.State == b.State &&
+		reflect.DeepEqual(a.Options, b.Options)
 }
 
 // rotated puts a secret before those there are. The one it replaces signs along for a

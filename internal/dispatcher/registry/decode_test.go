@@ -66,7 +66,7 @@ func TestDecodeErrors(t *testing.T) {
 	}{
 		"Empty":    {"nothing was written", "", true, "subscription id, revision 7"},
 		"NotJSON":  {"the bytes are damaged", version1[:200], true, "subscription id, revision 7"},
-		"Later":    {"a later Hookline wrote it", strings.Replace(version1, `"v":1`, `"v":2`, 1), false, "version 2"},
+		"Later":    {"a later Hookline wrote it", strings.Replace(version1, `"v":1`, `"v":3`, 1), false, "version 3"},
 		"Pattern":  {"a pattern does not parse", strings.Replace(version1, "agent.*", "agent..", 1), true, "empty segment"},
 		"NoSecret": {"nothing to sign with", `{"v":1,"events":["a"]}`, true, "no signing secret"},
 	}
@@ -115,11 +115,11 @@ func TestNewRefusesWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, registry.Options{})
 	if _, err := s.journal.PutSubscription(t.Context(), journal.Version{
-		Tenant: tenant, ID: "id", Name: "name", Value: []byte(strings.Replace(version1, `"v":1`, `"v":2`, 1)),
+		Tenant: tenant, ID: "id", Name: "name", Value: []byte(strings.Replace(version1, `"v":1`, `"v":3`, 1)),
 	}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := registry.New(t.Context(), s.journal, registry.Options{}); err == nil || !strings.Contains(err.Error(), "version 2") {
+	if _, err := registry.New(t.Context(), s.journal, registry.Options{}); err == nil || !strings.Contains(err.Error(), "version 3") {
 		t.Errorf("a registry must not open without a subscription it cannot read: got %v", err)
 	}
 	eventually(t, "the one that is open says so", func() bool { return strings.Contains(s.log.String(), "Failed to read a subscription") })

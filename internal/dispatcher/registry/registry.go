@@ -68,6 +68,8 @@ type Options struct {
 	PreviousSecretFor time.Duration
 	// MaxSubscriptions is the most subscriptions a tenant may have; 0 means DefaultMaxSubscriptions.
 	MaxSubscriptions int
+	// Formats are the formats of deliveries that subscriptions may have besides CloudEvents.
+	Formats map[subscription.Format]Format
 }
 
 // Registry is all tenants' subscriptions. What it answers is what the journal holds: a

@@ -66,9 +66,14 @@ func (s *Subscription) public() subscription.Subscription {
 	return out
 }
 
-// encodingVersion is the version of the value's encoding. A reader refuses what a later
-// Hookline wrote rather than deliver by half of it.
-const encodingVersion = 1
+// Versions of the value's encoding. A reader refuses what a later Hookline wrote rather than
+// deliver by half of it. So a value is of the second version only where it says what readers
+// of the first do not know: the format or the options of a vendor.
+const (
+	firstEncoding   = 1
+	vendorEncoding  = 2
+	encodingVersion = vendorEncoding
+)
 
 // The value of a journal.Version: JSON with these names. Secrets are in it as they are:
 // who can read the journal's volume can read them, as is so for the Secrets of a cluster.
@@ -82,6 +87,7 @@ type (
 		Authorization *authorization `json:"authorization,omitempty"`
 		Headers       []header       `json:"headers,omitempty"`
 		Delivery      *delivery      `json:"delivery,omitempty"`
+		Options       *options       `json:"options,omitempty"`
 		Secrets       []secret       `json:"secrets"`
 		CreatedAt     time.Time      `json:"createdAt"`
 		UpdatedAt     time.Time      `json:"updatedAt"`
@@ -111,6 +117,31 @@ type (
 		RateLimit   int32                 `json:"rateLimit,omitempty"`
 		Ordering    subscription.Ordering `json:"ordering,omitempty"`
 	}
+	// What is nil and what is empty stay apart in options, so that they compare equal to what they were.
+	options struct {
+		Bird *birdOptions `json:"bird,omitempty"`
+		Dixa *dixaOptions `json:"dixa,omitempty"`
+	}
+	birdOptions struct {
+		EventFilters []birdEventFilter `json:"eventFilters"`
+		Template     string            `json:"template,omitempty"`
+	}
+	birdEventFilter struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	}
+	dixaOptions struct {
+		Filters map[string]dixaFilters `json:"filters"`
+	}
+	dixaFilters struct {
+		Strategy   string          `json:"strategy"`
+		Conditions []dixaCondition `json:"conditions"`
+	}
+	dixaCondition struct {
+		Operator string   `json:"operator"`
+		Field    string   `json:"field"`
+		Values   []string `json:"values"`
+	}
 	secret struct {
 		Text  string    `json:"text"`
 		Until time.Time `json:"until,omitzero"`
@@ -125,7 +156,7 @@ func encode(s *Subscription) (journal.Version, error) {
 		return version, nil
 	}
 	stored := value{
-		Encoding: encodingVersion, URL: s.URL, Events: s.Events, Enabled: s.Enabled,
+		Encoding: firstEncoding, URL: s.URL, Events: s.Events, Enabled: s.Enabled,
 		CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 	if s.State != (subscription.State{}) {
@@ -139,6 +170,10 @@ func encode(s *Subscription) (journal.Version, error) {
 	if s.Delivery != (subscription.Delivery{}) {
 		settings := delivery(s.Delivery)
 		stored.Delivery = &settings
+	}
+	stored.Options = storedOptions(s.Options)
+	if stored.Options != nil || formatOf(s) != subscription.FormatCloudEvents {
+		stored.Encoding = vendorEncoding
 	}
 	for _, h := range s.Headers {
 		stored.Headers = append(stored.Headers, header(h))
@@ -167,9 +202,9 @@ func Decode(v journal.Version) (*Subscription, error) {
 	if err := json.Unmarshal(v.Value, &stored); err != nil {
 		return nil, fmt.Errorf("decoding subscription %s, revision %d: %w: %w", v.ID, v.Revision, journal.ErrCorrupt, err)
 	}
-	if stored.Encoding != encodingVersion {
-		return nil, fmt.Errorf("decoding subscription %s, revision %d: its encoding is version %d and this Hookline reads version %d: "+
-			"run the Hookline that wrote it, or a later one", v.ID, v.Revision, stored.Encoding, encodingVersion)
+	if stored.Encoding < firstEncoding || stored.Encoding > encodingVersion {
+		return nil, fmt.Errorf("decoding subscription %s, revision %d: its encoding is version %d and this Hookline reads versions %d to %d: "+
+			"run the Hookline that wrote it, or a later one", v.ID, v.Revision, stored.Encoding, firstEncoding, encodingVersion)
 	}
 	if _, err := subscription.ParsePatterns(stored.Events); err != nil {
 		return nil, fmt.Errorf("decoding subscription %s, revision %d: %w: %w", v.ID, v.Revision, journal.ErrCorrupt, err)
@@ -194,10 +229,74 @@ func (v *value) into(out *Subscription) {
 	if v.Delivery != nil {
 		out.Delivery = subscription.Delivery(*v.Delivery)
 	}
+	out.Options = v.Options.port()
 	for _, h := range v.Headers {
 		out.Headers = append(out.Headers, subscription.Header(h))
 	}
 	for _, one := range v.Secrets {
 		out.Secrets = append(out.Secrets, Secret(one))
 	}
+}
+
+// storedOptions are a vendor's options as they are written; nil where there are none.
+func storedOptions(o subscription.Options) *options {
+	if o.Bird == nil && o.Dixa == nil {
+		return nil
+	}
+	out := &options{}
+	if o.Bird != nil {
+		out.Bird = &birdOptions{Template: o.Bird.Template}
+		if o.Bird.EventFilters != nil {
+			out.Bird.EventFilters = make([]birdEventFilter, 0, len(o.Bird.EventFilters))
+		}
+		for _, filter := range o.Bird.EventFilters {
+			out.Bird.EventFilters = append(out.Bird.EventFilters, birdEventFilter(filter))
+		}
+	}
+	if o.Dixa != nil {
+		out.Dixa = &dixaOptions{Filters: make(map[string]dixaFilters, len(o.Dixa.Filters))}
+		for family, filters := range o.Dixa.Filters {
+			one := dixaFilters{Strategy: filters.Strategy}
+			if filters.Conditions != nil {
+				one.Conditions = make([]dixaCondition, 0, len(filters.Conditions))
+			}
+			for _, condition := range filters.Conditions {
+				one.Conditions = append(one.Conditions, dixaCondition(condition))
+			}
+			out.Dixa.Filters[family] = one
+		}
+	}
+
+	return out
+}
+
+func (o *options) port() subscription.Options {
+	var out subscription.Options
+	if o == nil {
+		return out
+	}
+	if o.Bird != nil {
+		out.Bird = &subscription.BirdOptions{Template: o.Bird.Template}
+		if o.Bird.EventFilters != nil {
+			out.Bird.EventFilters = make([]subscription.BirdEventFilter, 0, len(o.Bird.EventFilters))
+		}
+		for _, filter := range o.Bird.EventFilters {
+			out.Bird.EventFilters = append(out.Bird.EventFilters, subscription.BirdEventFilter(filter))
+		}
+	}
+	if o.Dixa != nil {
+		out.Dixa = &subscription.DixaOptions{Filters: make(map[string]subscription.DixaFilters, len(o.Dixa.Filters))}
+		for family, filters := range o.Dixa.Filters {
+			one := subscription.DixaFilters{Strategy: filters.Strategy}
+			if filters.Conditions != nil {
+				one.Conditions = make([]subscription.DixaCondition, 0, len(filters.Conditions))
+			}
+			for _, condition := range filters.Conditions {
+				one.Conditions = append(one.Conditions, subscription.DixaCondition(condition))
+			}
+			out.Dixa.Filters[family] = one
+		}
+	}
+
+	return out
 }
