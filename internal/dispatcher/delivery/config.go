@@ -66,6 +66,9 @@ type Config struct {
 	Egress EgressPolicy
 	// Resolver resolves endpoints' names; nil is the system's.
 	Resolver *net.Resolver
+	// ConnectTo names, by host in lower case, the address (host:port) that is dialled in its place; the certificate and the
+	// request stay the host's. The policy is asked about what is dialled.
+	ConnectTo map[string]string
 	// RootCAs are the authorities that endpoints' certificates are checked with; nil means the system's.
 	RootCAs *x509.CertPool
 	// Version is the release, for the User-Agent header "hookline/VERSION".

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 
@@ -73,7 +74,7 @@ func (p publicOnly) Check(address netip.AddrPort) error {
 // newTransport is the one place where connections to endpoints come from: the policy sees
 // every address, and proxies of the environment are not used. A transport, not a client:
 // redirects are answers like any other.
-func newTransport(policy EgressPolicy, resolver *net.Resolver, roots *x509.CertPool) *http.Transport {
+func newTransport(policy EgressPolicy, resolver *net.Resolver, roots *x509.CertPool, connectTo map[string]string) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout:   dialTimeout,
 		KeepAlive: keepAlivePeriod,
@@ -84,8 +85,14 @@ func newTransport(policy EgressPolicy, resolver *net.Resolver, roots *x509.CertP
 	}
 
 	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            dialer.DialContext,
+		Proxy: nil,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if host, _, err := net.SplitHostPort(address); err == nil && connectTo[strings.ToLower(host)] != "" {
+				address = connectTo[strings.ToLower(host)]
+			}
+
+			return dialer.DialContext(ctx, network, address)
+		},
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    tlsHandshakeTimeout,
 		MaxIdleConns:           maxIdleConns,

@@ -1,7 +1,10 @@
 package delivery
 
 import (
+	"crypto/x509"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 )
@@ -69,5 +72,43 @@ func TestCheckAddressRefusesOtherNetworks(t *testing.T) {
 		if err := checkAddress(NewEgressPolicy(), c[0], c[1]); !errors.Is(err, ErrTargetDenied) {
 			t.Errorf("checkAddress(%s, %s): %v, want it denied", c[0], c[1], err)
 		}
+	}
+}
+
+func TestConnectTo(t *testing.T) {
+	t.Parallel()
+
+	var asked string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = r.Host }))
+	t.Cleanup(server.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	instead := map[string]string{"example.com": server.Listener.Addr().String()}
+	request := func() *http.Request {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://Example.com/hooks", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		return r
+	}
+
+	loose := newTransport(NewEgressPolicy(netip.MustParsePrefix("127.0.0.0/8")), nil, roots, instead)
+	t.Cleanup(loose.CloseIdleConnections)
+	response, err := loose.RoundTrip(request())
+	if err != nil {
+		t.Fatalf("the host's certificate is checked, whatever is dialled: %v", err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if asked != "Example.com" {
+		t.Errorf("the request names the host %q", asked)
+	}
+
+	strict := newTransport(NewEgressPolicy(), nil, roots, instead)
+	t.Cleanup(strict.CloseIdleConnections)
+	if _, err := strict.RoundTrip(request()); !errors.Is(err, ErrTargetDenied) { //nolint:bodyclose // There is none with an error.
+		t.Errorf("the policy is asked about what is dialled: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg:     cfg,
 		metrics: m,
 		sender: &sender{
-			transport: newTransport(cfg.Egress, cfg.Resolver, cfg.RootCAs),
+			transport: newTransport(cfg.Egress, cfg.Resolver, cfg.RootCAs, cfg.ConnectTo),
 			clock:     cfg.Clock, agent: "hookline/" + cfg.Version, formats: formats,
 		},
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},

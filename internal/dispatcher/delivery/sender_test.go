@@ -42,7 +42,7 @@ func testSender(t *testing.T, policy EgressPolicy, resolver *net.Resolver, roots
 	}
 	s := &sender{
 		formats:   own,
-		transport: newTransport(policy, resolver, roots),
+		transport: newTransport(policy, resolver, roots, nil),
 		clock:     clockwork.NewRealClock(), agent: "hookline/1.2.3",
 	}
 	t.Cleanup(s.transport.CloseIdleConnections)
