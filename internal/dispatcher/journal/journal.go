@@ -192,7 +192,7 @@ const (
 	ReasonAttemptsExhausted = "AttemptsExhausted"
 	ReasonGone              = "Gone"
 	// ReasonBacklogExpired: it was the oldest on pages that had reached their cap, so no
-	// attempt was made. Engines keep such a letter though nothing caps pages yet.
+	// attempt was made.
 	ReasonBacklogExpired = "BacklogExpired"
 	ReasonTargetDenied   = "TargetDenied"
 	// ReasonPayloadRejected: the event cannot be told in the subscription's format, so nothing was sent.
@@ -361,6 +361,8 @@ type View interface {
 	StatusesChangedSince(ctx context.Context, tenant string, after uint64) (subscriptions []string, next uint64, err error)
 	// DeadLetters returns a subscription's dead letters after a position, in order, at most max.
 	DeadLetters(ctx context.Context, subscription string, after Seq, max int) ([]DeadLetter, error)
+	// ExpiredDeadLetters tells how many dead letters of a subscription DeadLetterLimits took.
+	ExpiredDeadLetters(ctx context.Context, subscription string) (ExpiredDeadLetters, error)
 	// IsUnmatched tells whether the event at a position matched no subscription.
 	IsUnmatched(ctx context.Context, seq Seq) (bool, error)
 	// Skipped returns the intervals during which a subscription took no events, in order.

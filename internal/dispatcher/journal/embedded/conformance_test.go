@@ -62,11 +62,19 @@ func TestConformanceOnDisk(t *testing.T) {
 func harness(t *testing.T, fs vfs.FS, dir string, full *atomic.Bool) journaltest.Harness {
 	t.Helper()
 	clock := clockwork.NewFakeClockAt(began)
+	var limits journal.DeadLetterLimits
 
 	return journaltest.Harness{
-		Clock:   clock,
-		Open:    func(t *testing.T) journal.Journal { t.Helper(); return open(t, options(t, fs, dir, clock, full)) },
-		SetFull: full.Store,
+		Clock: clock,
+		Open: func(t *testing.T) journal.Journal {
+			t.Helper()
+			o := options(t, fs, dir, clock, full)
+			o.DeadLetters = limits
+
+			return open(t, o)
+		},
+		SetDeadLetterLimits: func(to journal.DeadLetterLimits) { limits = to },
+		SetFull:             full.Store,
 		Damage: func(t *testing.T, j journal.Journal, seq journal.Seq, lose bool) {
 			t.Helper()
 			if err := j.(*embedded.Journal).DamageRecord(seq, lose); err != nil {

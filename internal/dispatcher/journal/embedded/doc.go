@@ -21,5 +21,7 @@
 //     skipped intervals, once its last marker is at or below the cursor and it has neither
 //     backlog nor retries. Its settling outcomes write traces until then; a resend's or a
 //     test event's outcome that arrives afterwards writes nothing.
+//   - Dead letters go beyond Options.DeadLetters, looked at every second. How many went stays
+//     as long as their subscription, and in a metric.
 //   - Attempts are kept per subscription, the newest MaxAttempts, and shown for AttemptAge.
 package embedded

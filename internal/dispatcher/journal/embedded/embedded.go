@@ -199,6 +199,9 @@ func (j *Journal) load() error {
 	if err := j.settled.load(j); err != nil {
 		return err
 	}
+	if err := j.settled.letters.load(j, *numbers[string(keyEpoch)]); err != nil {
+		return fmt.Errorf("counting the dead letters: %w", err)
+	}
 
 	return j.writeEpoch()
 }
@@ -209,6 +212,7 @@ func (j *Journal) writeEpoch() error {
 	if err := batch.Set(keyEpoch, encodeNumber(uint64(j.epoch)), nil); err != nil {
 		return fmt.Errorf("writing the epoch: %w", err)
 	}
+	must(batch.Set(keyCounted, encodeNumber(uint64(j.epoch)), nil))
 
 	return j.apply(batch, pebble.Sync)
 }

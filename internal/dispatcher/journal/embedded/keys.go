@@ -24,6 +24,8 @@ const (
 	kindStatus    = 's' // subscription, event type → attempt
 	kindChange    = 'c' // tenant, change → subscription
 	kindDead      = 'd' // subscription, seq → dead letter
+	kindDeadTime  = 'x' // time, subscription, seq → nothing
+	kindDeadSum   = 'y' // subscription → counts of its dead letters
 	kindUnmatched = 'n' // block → bitmap
 	kindSkipped   = 'k' // subscription, from → to, reason
 	kindType      = 't' // tenant, event type → first and last seen
@@ -39,6 +41,8 @@ var (
 	keyCursor  = []byte("mcursor")
 	keyFirst   = []byte("mfirst")
 	keyHorizon = []byte("mhorizon")
+	// keyCounted is the last epoch that counted dead letters.
+	keyCounted = []byte("mcounted")
 )
 
 // seqBytes is the length of a position in a key.
@@ -112,6 +116,18 @@ func keyDue(due time.Time, ref journal.Ref) []byte {
 
 // keyDueFrom stands before every row due at a time or after it.
 func keyDueFrom(due time.Time) []byte { return appendTime([]byte{kindDue}, due) }
+
+// keyDeadTime is the key of a row that says since when there has been a dead letter. splitDue
+// takes it apart.
+func keyDeadTime(at time.Time, ref journal.Ref) []byte {
+	key := keyDue(at, ref)
+	key[0] = kindDeadTime
+
+	return key
+}
+
+// keyDeadTimeFrom stands before every dead letter's row of a time or after it.
+func keyDeadTimeFrom(at time.Time) []byte { return appendTime([]byte{kindDeadTime}, at) }
 
 // splitDue is the inverse of keyDue.
 func splitDue(key []byte) (time.Time, journal.Ref, bool) {

@@ -15,6 +15,7 @@ type metrics struct {
 	refused    prometheus.Counter
 	settles    prometheus.Histogram
 	corrupt    prometheus.Counter
+	expired    *prometheus.CounterVec
 
 	all        []prometheus.Collector
 	registerer prometheus.Registerer
@@ -48,11 +49,19 @@ func newMetrics(j *Journal) (*metrics, error) {
 			Name: "hookline_journal_corruptions_total", Help: "Times stored bytes failed their check.",
 		}),
 	}
-	m.all = []prometheus.Collector{m.commits, m.group, m.appended, m.duplicates, m.refused, m.settles, m.corrupt}
+	m.expired = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookline_journal_dead_letters_expired_total",
+		Help: "Dead letters let go of, by the limit that they were beyond: age, subscription, tenant or total.",
+	}, []string{"limit"})
+	m.all = []prometheus.Collector{m.commits, m.group, m.appended, m.duplicates, m.refused, m.settles, m.corrupt, m.expired}
 	m.gauge("hookline_journal_first_position", "First position of the log.", func() float64 { return float64(j.first.Load()) })
 	m.gauge("hookline_journal_last_position", "Last durable position of the log.", func() float64 { return float64(j.durable.Load()) })
 	m.gauge("hookline_journal_cursor_position", "Cursor of the shard.", func() float64 { return float64(j.cursor.Load()) })
 	m.gauge("hookline_journal_free_bytes", "Free space of the journal's disk.", func() float64 { return float64(j.space.free.Load()) })
+	m.gauge("hookline_journal_dead_letters", "Dead letters that are kept.", func() float64 { return float64(j.letterTotal().count) })
+	m.gauge("hookline_journal_dead_letter_bytes", "Bytes of the dead letters that are kept, before compression.", func() float64 {
+		return float64(j.letterTotal().bytes)
+	})
 	m.gauge("hookline_journal_full", "1 while events are refused because the disk is nearly full.", func() float64 {
 		if j.space.full.Load() {
 			return 1

@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 )
 
 // Limits of what is kept.
@@ -87,6 +89,8 @@ type Options struct {
 	// BallastBytes is the size of a file whose room is given back when the disk is full all
 	// the same, so that settling goes on. 0 is the default, a negative number means none.
 	BallastBytes int64
+	// DeadLetters bound what dead letters take.
+	DeadLetters journal.DeadLetterLimits
 	// CacheBytes and MemTableBytes size the store's memory; 0 is the default.
 	CacheBytes    int64
 	MemTableBytes uint64
@@ -113,6 +117,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MinFreeBytes = orDefault(o.MinFreeBytes, DefaultMinFreeBytes)
 	o.MinFreePercent = orDefault(o.MinFreePercent, DefaultMinFreePercent)
 	o.BallastBytes = orDefault(o.BallastBytes, DefaultBallastBytes)
+	o.DeadLetters = o.DeadLetters.WithDefaults()
 	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
 	o.MemTableBytes = orDefault(o.MemTableBytes, DefaultMemTableBytes)
 

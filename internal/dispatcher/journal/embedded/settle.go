@@ -31,9 +31,12 @@ type settling struct {
 	heads    map[string]uint64
 	statuses map[statusKey]*journal.Attempt
 	// changed are the tenants of the subscriptions whose statuses change, changes what is written of it.
-	changed  map[string]string
-	changes  map[string]change
-	blocks   map[uint64][]byte
+	changed map[string]string
+	changes map[string]change
+	blocks  map[uint64][]byte
+	// dead are the dead letters as the batch leaves them, nil where it removes one; sums count them.
+	dead     map[journal.Ref]*letter
+	sums     map[string]letterSum
 	done     int
 	dueFloor time.Time
 }
@@ -67,7 +70,8 @@ func (j *Journal) Settle(ctx context.Context, shard journal.Shard, epoch journal
 		retries: map[journal.Ref]*retry{}, heads: map[string]uint64{},
 		statuses: map[statusKey]*journal.Attempt{}, changed: map[string]string{},
 		changes: map[string]change{},
-		blocks:  map[uint64][]byte{}, dueFloor: j.settled.dueFloor,
+		dead:    map[journal.Ref]*letter{}, sums: map[string]letterSum{},
+		blocks: map[uint64][]byte{}, dueFloor: j.settled.dueFloor,
 	}
 	defer func() { _ = w.batch.Close() }()
 	if err := w.write(&batch); err != nil {
@@ -158,6 +162,9 @@ func (w *settling) write(batch *journal.Batch) error {
 		w.set(keyNumbered(kindSkipped, interval.Subscription, uint64(interval.From)), encodeInterval(interval))
 	}
 	w.writeStatuses()
+	for subscription, sum := range w.sums {
+		w.set(keyNamed(kindDeadSum, subscription), encodeLetterSum(sum))
+	}
 	for block, bits := range w.blocks {
 		w.set(keyBlock(block), bits)
 	}
@@ -228,7 +235,7 @@ func (w *settling) resent(outcome *journal.Outcome) error {
 		return err
 	}
 	if outcome.Result == journal.Delivered && outcome.Seq != 0 {
-		w.remove(keyRef(kindDead, outcome.Ref))
+		return w.setLetter(outcome.Ref, nil)
 	}
 
 	return nil
@@ -358,9 +365,8 @@ func (w *settling) deadLetter(outcome *journal.Outcome, attempts int32) error {
 	case err != nil:
 		return err
 	}
-	w.set(keyRef(kindDead, outcome.Ref), encodeDead(&letter, record))
 
-	return nil
+	return w.setLetter(outcome.Ref, encodeDead(&letter, record))
 }
 
 // unmatched sets a bit of the bitmap.
@@ -404,6 +410,9 @@ func (w *settling) commit() {
 	for subscription, change := range w.changes {
 		s.changes[subscription] = change
 		s.nextChange = max(s.nextChange, change.number)
+	}
+	for subscription, sum := range w.sums {
+		s.letters.replace(subscription, sum)
 	}
 	s.touch()
 }

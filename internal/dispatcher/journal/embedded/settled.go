@@ -31,6 +31,7 @@ type settled struct {
 	// changes tell when a subscription's statuses last changed.
 	changes    map[string]change
 	nextChange uint64
+	letters    letters
 	// dueFloor: no delivery is due before it.
 	dueFloor time.Time
 	// doneRows is about how many marks stand below the cursor.
@@ -248,7 +249,7 @@ func (j *Journal) syncNow() error {
 	return nil
 }
 
-// maintainLoop forgets old identities and deleted subscriptions, and watches free space.
+// maintainLoop forgets old identities, dead letters and deleted subscriptions, and watches free space.
 func (j *Journal) maintainLoop() {
 	ticker := j.options.Clock.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
@@ -265,6 +266,9 @@ func (j *Journal) maintainLoop() {
 		j.tail.sync(j)
 		if err := j.sweep(&swept); err != nil {
 			j.options.Log.Error("Old identities could not be removed", "error", err)
+		}
+		if err := j.expireLetters(); err != nil && j.failure.get() == nil {
+			j.options.Log.Error("Dead letters beyond their limits could not be removed", "error", j.damaged(err))
 		}
 		j.askPurge()
 	}

@@ -225,6 +225,7 @@ func (j *Journal) purge() error {
 		if change, changed := s.changes[id]; changed {
 			must(batch.Delete(keyNumbered(kindChange, change.tenant, change.number), nil))
 		}
+		must(batch.Delete(keyNamed(kindDeadSum, id), nil))
 		j.raiseHorizon(batch, at)
 		gone = append(gone, id)
 	}
@@ -238,6 +239,7 @@ func (j *Journal) purge() error {
 		delete(s.known, id)
 		delete(s.heads, id)
 		delete(s.changes, id)
+		s.letters.forget(id)
 		delete(j.committer.subscriptions, id)
 	}
 	s.touch()

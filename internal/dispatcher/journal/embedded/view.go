@@ -415,6 +415,21 @@ func (v view) DeadLetters(
 	return letters, err
 }
 
+// ExpiredDeadLetters implements journal.View.
+func (v view) ExpiredDeadLetters(ctx context.Context, subscription string) (journal.ExpiredDeadLetters, error) {
+	var expired journal.ExpiredDeadLetters
+	err := v.read(ctx, "the expired dead letters", func() error {
+		v.j.settled.mu.Lock()
+		defer v.j.settled.mu.Unlock()
+		expired = v.j.settled.letters.subscriptions[subscription].expired
+
+		return checkName("subscription", subscription)
+	})
+	expired.At = timeOf(nanos(expired.At))
+
+	return expired, err
+}
+
 // IsUnmatched implements journal.View.
 func (v view) IsUnmatched(ctx context.Context, seq journal.Seq) (bool, error) {
 	unmatched := false

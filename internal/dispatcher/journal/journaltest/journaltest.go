@@ -32,6 +32,8 @@ type Harness struct {
 	Crash func(t *testing.T, rng *rand.Rand) journal.Journal
 	// SetFull makes the store nearly full, and gives it room again. Nil: the engine has no limit.
 	SetFull func(full bool)
+	// SetDeadLetterLimits says with which limits Open opens from then on.
+	SetDeadLetterLimits func(limits journal.DeadLetterLimits)
 	// Damage flips a bit of the record at a position of the open journal, or, with lose, takes it
 	// away. Nil: the engine's store cannot be damaged from a test.
 	Damage func(t *testing.T, j journal.Journal, seq journal.Seq, lose bool)
@@ -54,6 +56,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		"Subscriptions": subscriptionCases(),
 		"Settle":        settleCases(),
 		"View":          viewCases(),
+		"DeadLetters":   deadLetterCases(),
 		groupCrash:      crashCases(),
 	} {
 		t.Run(group, func(t *testing.T) {
