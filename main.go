@@ -163,6 +163,8 @@ func openDispatcher(
 		DataDir:           opts.Data.DataDir,
 		Authenticator:     store,
 		Egress:            delivery.NewEgressPolicy(opts.Data.AllowedPrivate...),
+		EndpointCAs:       opts.Data.EndpointCAs,
+		ConnectTo:         opts.Data.ConnectTo,
 		Schedule:          opts.Data.Schedule,
 		Timeout:           opts.Data.Timeout,
 		PreviousSecretFor: opts.Data.PreviousSecretFor,

@@ -6,6 +6,7 @@ package dispatcher
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +60,10 @@ type Config struct {
 	Authenticator ingest.Authenticator
 	// Egress decides where deliveries may go; nil denies private and special-purpose ranges.
 	Egress delivery.EgressPolicy
+	// EndpointCAs are the authorities that endpoints' certificates are checked with; nil means the system's.
+	EndpointCAs *x509.CertPool
+	// ConnectTo names, by host in lower case, the address (host:port) that deliveries dial in its place.
+	ConnectTo map[string]string
 	// Schedule are the delays before each attempt; nil is the engine's own.
 	Schedule delivery.Schedule
 	// Timeout bounds one attempt; 0 is the engine's own.
@@ -145,7 +150,7 @@ func assemble(ctx context.Context, cfg Config, store *embedded.Journal) (*Dispat
 
 	if d.engine, err = delivery.New(delivery.Config{
 		Journal: store, Registry: d.registry, Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
-		Egress: cfg.Egress, Schedule: cfg.Schedule, Timeout: cfg.Timeout, Version: cfg.Version,
+		Egress: cfg.Egress, RootCAs: cfg.EndpointCAs, ConnectTo: cfg.ConnectTo, Schedule: cfg.Schedule, Timeout: cfg.Timeout, Version: cfg.Version,
 		Notifications: d.notifications, Passes: passes, ShutdownGrace: DeliveryDrain,
 	}); err != nil {
 		return nil, fmt.Errorf("building the delivery engine: %w", err)

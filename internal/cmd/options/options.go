@@ -3,10 +3,12 @@
 package options
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -47,6 +49,8 @@ const (
 	MaxPublishRate = 10_000_000
 	// MaxStatusWrites is the most --status-writes-per-second.
 	MaxStatusWrites = 1000
+	// MaxConnectTo is how often --connect-to may be given.
+	MaxConnectTo = 100
 	// MaxReconciles is the most --max-concurrent-reconciles.
 	MaxReconciles = 64
 )
@@ -84,10 +88,15 @@ type Options struct {
 
 // DispatcherOptions are those of a process that has a dispatcher.
 type DispatcherOptions struct {
-	ListenAddress     string
-	DataDir           string
-	TokensDir         string
-	AllowedPrivate    []netip.Prefix
+	ListenAddress  string
+	DataDir        string
+	TokensDir      string
+	AllowedPrivate []netip.Prefix
+	// EndpointCAs are the system's authorities and those of EndpointCAFile; nil where there is none.
+	EndpointCAFile string
+	EndpointCAs    *x509.CertPool
+	// ConnectTo are addresses by the host, in lower case, that they stand in for.
+	ConnectTo         map[string]string
 	Schedule          delivery.Schedule
 	Timeout           time.Duration
 	PreviousSecretFor time.Duration
@@ -116,6 +125,7 @@ func (o *Options) HasControllers() bool { return o.Command != Dispatcher }
 type raw struct {
 	logLevel, logFormat string
 	allowPrivate        []string
+	connectTo           []string
 	schedule            []string
 }
 
@@ -173,6 +183,10 @@ func addDispatcherFlags(flags *pflag.FlagSet, o *DispatcherOptions, in *raw) {
 		"folder of bearer tokens: a file TENANT.publish or TENANT.admin holds those of a tenant, one on a line (required)")
 	flags.StringSliceVar(&in.allowPrivate, "allow-private-targets", nil,
 		"private or special-purpose networks that deliveries may go to, in CIDR form; omitted: none")
+	flags.StringVar(&o.EndpointCAFile, "endpoint-ca-file", "",
+		"file of certificates, in PEM, of authorities that may vouch for endpoints besides the system's; read at the start")
+	flags.StringSliceVar(&in.connectTo, "connect-to", nil,
+		"HOST=ADDRESS:PORT, at most 100: deliveries to an endpoint's host are sent to that address, under the host's name; omitted: none")
 	flags.StringSliceVar(&in.schedule, "retry-schedule", nil,
 		"delays before each attempt of a delivery, the first one included; omitted: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h")
 	flags.DurationVar(&o.Timeout, "delivery-timeout", defaultTimeout,
@@ -259,7 +273,54 @@ func (o *DispatcherOptions) complete(in raw) error {
 		return fmt.Errorf("--publish-rate: %v is out of range; use more than 0 and at most %d", o.PublishRate, MaxPublishRate)
 	}
 
-	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseSchedule(in.schedule))
+	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseConnectTo(in.connectTo), o.readCA(), o.parseSchedule(in.schedule))
+}
+
+// parseConnectTo reads which addresses stand in for which hosts.
+func (o *DispatcherOptions) parseConnectTo(texts []string) error {
+	if len(texts) > MaxConnectTo {
+		return fmt.Errorf("--connect-to: is given %d times; the most is %d", len(texts), MaxConnectTo)
+	}
+
+	for _, text := range texts {
+		host, address, found := strings.Cut(strings.TrimSpace(text), "=")
+		if _, _, err := net.SplitHostPort(address); !found || host == "" || strings.ContainsAny(host, ":/") || err != nil {
+			return fmt.Errorf("--connect-to: %q is not HOST=ADDRESS:PORT; write it like hooks.example.com=10.0.0.7:8443", text)
+		}
+
+		if o.ConnectTo == nil {
+			o.ConnectTo = map[string]string{}
+		}
+
+		o.ConnectTo[strings.ToLower(host)] = address
+	}
+
+	return nil
+}
+
+// readCA adds the authorities of the file to the system's.
+func (o *DispatcherOptions) readCA() error {
+	if o.EndpointCAFile == "" {
+		return nil
+	}
+
+	text, err := os.ReadFile(o.EndpointCAFile)
+	if err != nil {
+		return fmt.Errorf("--endpoint-ca-file: %w; name a file of certificates in PEM", err)
+	}
+
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+
+	if !pool.AppendCertsFromPEM(text) {
+		return fmt.Errorf("--endpoint-ca-file: %s holds no certificate that can be read; it must be PEM", o.EndpointCAFile)
+	}
+
+	o.EndpointCAs = pool
+
+	return nil
 }
 
 func (o *DispatcherOptions) parseNetworks(texts []string) error {

@@ -39,6 +39,22 @@ func TestParse(t *testing.T) {
 			reason: "what the engine refuses is found before the journal is opened", command: All,
 			args: append([]string{"--retry-schedule=5s,10s"}, required...), wantErr: "--retry-schedule: the retry schedule begins with 5s",
 		},
+		"no address": {
+			reason: "an address to dial has a port", command: All,
+			args: append([]string{"--connect-to=hooks.example.com=10.0.0.7"}, required...), wantErr: "write it like hooks.example.com=10.0.0.7:8443",
+		},
+		"no host": {
+			reason: "an address stands in for a host", command: All,
+			args: append([]string{"--connect-to==10.0.0.7:443"}, required...), wantErr: "--connect-to",
+		},
+		"no file": {
+			reason: "a file that cannot be read is a mistake", command: All,
+			args: append([]string{"--endpoint-ca-file=/nowhere/ca.pem"}, required...), wantErr: "name a file of certificates in PEM",
+		},
+		"no certificates": {
+			reason: "a file of something else is a mistake", command: All,
+			args: append([]string{"--endpoint-ca-file=options_test.go"}, required...), wantErr: "holds no certificate that can be read",
+		},
 		"level":     {reason: "levels are words", command: Manager, args: []string{"--log-level=loud"}, wantErr: "--log-level"},
 		"verbose":   {reason: "from there on the API server's client logs Secrets", command: Manager, args: []string{"--log-level=debug-8"}, wantErr: "--log-level"},
 		"loud":      {reason: "upper case is no other word", command: Manager, args: []string{"--log-level=DEBUG"}},
@@ -82,7 +98,7 @@ func TestParseValues(t *testing.T) {
 
 	got, err := Parse(All, []string{
 		"--data-dir=/d", "--tokens-dir=/t", "--retry-schedule=0s,1s,2m", "--allow-private-targets=127.0.0.1/8,fd00::/8",
-		"--leader-election-namespace=ops",
+		"--leader-election-namespace=ops", "--connect-to=Hooks.example.com=10.0.0.7:8443",
 	}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +109,9 @@ func TestParseValues(t *testing.T) {
 	}
 	if len(got.Data.AllowedPrivate) != 2 || got.Data.AllowedPrivate[0].String() != "127.0.0.0/8" {
 		t.Errorf("networks: %v", got.Data.AllowedPrivate)
+	}
+	if got.Data.ConnectTo["hooks.example.com"] != "10.0.0.7:8443" {
+		t.Errorf("addresses in place of hosts: %v", got.Data.ConnectTo)
 	}
 	if got.Kube.LeaseNamespace != "ops" || !got.HasControllers() || !got.HasDispatcher() {
 		t.Errorf("options: %+v", got)
