@@ -98,6 +98,21 @@ const (
 	SecretProviderMade SecretMode = "ProviderMade"
 )
 
+// SecretText is the form that the text of a signing secret has at a provider.
+type SecretText string
+
+// The forms. The zero value counts as SecretTextStandardWebhooks.
+const (
+	// SecretTextStandardWebhooks: "whsec_" and the key in Base64.
+	SecretTextStandardWebhooks SecretText = "StandardWebhooks"
+	// SecretTextBase64: the key in Base64, with padding and nothing before it.
+	SecretTextBase64 SecretText = "Base64"
+	// SecretTextHex: 64 hexadecimal digits.
+	SecretTextHex SecretText = "Hex"
+	// SecretTextPlain: any text, which itself is the key.
+	SecretTextPlain SecretText = "Plain"
+)
+
 // Capabilities is what an implementation of the port has and lacks.
 type Capabilities struct {
 	// Provider is the kind's name for humans, such as "dispatcher" or "vonage".
@@ -112,6 +127,8 @@ type Capabilities struct {
 	MaxEvents int
 	// Secret says who makes the signing secret.
 	Secret SecretMode
+	// SecretText is the form of its text, where the delivery's format has none of its own.
+	SecretText SecretText
 	// SecretReadable: the secret can be read back, see SecretReader.
 	SecretReadable bool
 	// CredentialsReadable: authorization and sensitive headers come back from Get and List.
@@ -136,6 +153,27 @@ type Capabilities struct {
 
 // Has tells whether the provider can honour the field.
 func (c Capabilities) Has(field Field) bool { return c.Fields[field] }
+
+// SecretTextFor is the form of a signing secret's text where deliveries have that format: the format's own, or the
+// provider's where none is chosen.
+func (c Capabilities) SecretTextFor(format Format) SecretText {
+	switch format {
+	case FormatCloudEvents:
+		return SecretTextStandardWebhooks
+	case FormatVonage:
+		return SecretTextBase64
+	case FormatDixa:
+		return SecretTextHex
+	case FormatBird:
+		return SecretTextPlain
+	}
+
+	if c.SecretText == "" {
+		return SecretTextStandardWebhooks
+	}
+
+	return c.SecretText
+}
 
 // IsImmutable tells whether Update cannot change the field.
 func (c Capabilities) IsImmutable(field Field) bool { return slices.Contains(c.Immutable, field) }

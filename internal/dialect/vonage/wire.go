@@ -195,6 +195,7 @@ func capabilities(allowHTTP bool) subscription.Capabilities {
 		// Wildcards exist, but their grammar is documented nowhere: sets are expanded from the catalogue.
 		Wildcards:       false,
 		Secret:          subscription.SecretSettable,
+		SecretText:      subscription.SecretTextBase64,
 		Catalogue:       true,
 		VisibilityDelay: VisibilityDelay,
 		NaturalKey:      []subscription.Field{subscription.FieldName},
