@@ -116,7 +116,7 @@ func (c *Client) Capabilities() subscription.Capabilities {
 			subscription.FieldBasic: true, subscription.FieldBearer: true,
 			subscription.FieldHeaders: true, subscription.FieldHeaderSecrets: true, subscription.FieldDixaOptions: true,
 		},
-		Secret: subscription.SecretProviderMade, SecretReadable: true, CredentialsReadable: true,
+		Secret: subscription.SecretProviderMade, SecretText: subscription.SecretTextHex, SecretReadable: true, CredentialsReadable: true,
 		Statuses: true, Logs: true, Catalogue: true,
 		VisibilityDelay: VisibilityDelay,
 		NaturalKey:      []subscription.Field{subscription.FieldName, subscription.FieldURL},
