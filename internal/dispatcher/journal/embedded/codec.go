@@ -16,6 +16,10 @@ import (
 // where a field is a length (uvarint) and bytes, and the checksum is the CRC32C of all
 // before it and of the record's position, so that neither a flipped bit nor a record in
 // another's place is taken for good.
+//
+// Versions: a newer Hookline may write more fields after those named here, and leaves the
+// version as it is; an older one skips them. The version becomes another one only together
+// with the format of the folder (FORMAT), when what is there comes to mean something else.
 const (
 	recordVersion  = 1
 	recordHeader   = 1 + 1 + 8
@@ -116,8 +120,8 @@ func decodeRecord(seq journal.Seq, stored []byte) (journal.Record, error) {
 	default:
 		return journal.Record{}, corrupt(seq, fmt.Sprintf("unknown kind %d", kind))
 	}
-	if !from.end() {
-		return journal.Record{}, corrupt(seq, "its fields do not fill it")
+	if !from.whole() {
+		return journal.Record{}, corrupt(seq, "its fields are cut short")
 	}
 
 	return record, nil
@@ -148,7 +152,7 @@ func openRecord(seq journal.Seq, stored []byte) (kind byte, at time.Time, from *
 }
 
 // fields reads what the append functions wrote. After a fault it reads zero values, and
-// end tells of it, so that a decoder needs one check alone.
+// whole tells of it, so that a decoder needs one check alone.
 type fields struct {
 	left []byte
 	bad  bool
@@ -216,8 +220,9 @@ func (f *fields) time() time.Time {
 	return timeOf(int64(binary.BigEndian.Uint64(field))) //nolint:gosec // The inverse of appendNanos.
 }
 
-// end tells whether everything was read, and nothing is left over.
-func (f *fields) end() bool { return !f.bad && len(f.left) == 0 }
+// whole tells whether all fields were there. What is left over are fields that a newer
+// version of Hookline added, which are skipped.
+func (f *fields) whole() bool { return !f.bad }
 
 func (f *fields) event(stored []byte) *journal.Event {
 	event := &journal.Event{Accepted: timeOf(int64(binary.BigEndian.Uint64(stored[2:])))} //nolint:gosec // The inverse of appendNanos.

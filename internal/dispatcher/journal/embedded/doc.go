@@ -13,6 +13,15 @@
 // BALLAST, room that is given back on a full disk; TAIL, how far the log is durable; and
 // store, which is Pebble's.
 //
+// Upgrade and downgrade: FORMAT names what every version of Hookline that opens the folder
+// must agree on: the meaning of the kinds of rows, and of the fields they had from the
+// beginning. It changes only with these, and a folder of another format is refused untouched.
+// Without a change of FORMAT a newer version may add kinds of rows, which an older one does
+// not look at, and fields at the end of rows and records, which an older one skips. So one
+// can go back by a version, and forth again: what the older one could not keep up, as the
+// counts of dead letters, is made anew at the next Open. The format of Pebble's own files
+// is pinned, since it cannot be taken back.
+//
 // What goes when:
 //
 //   - The log goes by Trim. Identities go a day at a time, after the second day.

@@ -50,7 +50,7 @@ func decodeLetterSum(subscription string, value []byte) (letterSum, error) {
 	from := openRow(value)
 	sum := letterSum{tenant: from.text(), tally: tally{count: from.varint(), bytes: from.varint()}}
 	sum.expired = journal.ExpiredDeadLetters{Count: from.uvarint(), Last: journal.Seq(from.uvarint()), At: from.time()}
-	if !from.end() {
+	if !from.whole() {
 		return letterSum{}, badRow("dead letter count", subscription)
 	}
 

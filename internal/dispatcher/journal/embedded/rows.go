@@ -8,7 +8,8 @@ import (
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 )
 
-// rowVersion begins the value of every row but the log's records, which have their own.
+// rowVersion begins the value of every row but the log's records, which have their own, and
+// bitmaps. As with records fields are only added at the end, and older versions skip them.
 const rowVersion = 1
 
 // openRow checks a row's version and returns its fields.
@@ -74,7 +75,7 @@ func decodeAttempt(subscription string, value []byte) (journal.Attempt, error) {
 	attempt.ResponseText = from.text()
 	attempt.ResponseBody = from.bytes()
 	attempt.Test = from.bool()
-	if !from.end() {
+	if !from.whole() {
 		return journal.Attempt{}, badRow("attempt", subscription)
 	}
 
@@ -96,7 +97,7 @@ func encodeRetry(row retry) []byte {
 func decodeRetry(ref journal.Ref, value []byte) (retry, error) {
 	from := openRow(value)
 	row := retry{due: from.time(), attempts: int32(from.varint())} //nolint:gosec // Written from an int32.
-	if !from.end() {
+	if !from.whole() {
 		return retry{}, badRow("retry", fmt.Sprintf("%s/%d", ref.Subscription, ref.Seq))
 	}
 
@@ -124,7 +125,7 @@ func decodeDead(ref journal.Ref, value []byte) (journal.DeadLetter, error) {
 	letter := journal.DeadLetter{Ref: ref, Tenant: from.text(), Reason: from.text(), At: from.time()}
 	letter.Attempts = int32(from.varint()) //nolint:gosec // Written from an int32.
 	last, record := from.bytes(), from.bytes()
-	if !from.end() {
+	if !from.whole() {
 		return journal.DeadLetter{}, badRow("dead letter", fmt.Sprintf("%s/%d", ref.Subscription, ref.Seq))
 	}
 	if last != nil {
@@ -159,7 +160,7 @@ func decodeInterval(subscription string, begin journal.Seq, value []byte) (journ
 	interval := journal.Interval{
 		Subscription: subscription, From: begin, To: journal.Seq(from.uvarint()), Reason: from.text(),
 	}
-	if !from.end() {
+	if !from.whole() {
 		return journal.Interval{}, badRow("skipped interval", subscription)
 	}
 
@@ -173,7 +174,7 @@ func encodeSeen(first, last time.Time) []byte {
 func decodeSeen(name string, value []byte) (first, last time.Time, err error) {
 	from := openRow(value)
 	first, last = from.time(), from.time()
-	if !from.end() {
+	if !from.whole() {
 		return time.Time{}, time.Time{}, badRow("event type", name)
 	}
 
@@ -188,7 +189,7 @@ func encodeNumber(number uint64) []byte {
 func decodeNumber(what string, value []byte) (uint64, error) {
 	from := openRow(value)
 	field := from.take(seqBytes)
-	if !from.end() {
+	if !from.whole() {
 		return 0, badRow("number", what)
 	}
 
@@ -210,7 +211,7 @@ func encodeSighting(to []byte, seen sighting) []byte {
 func decodeSighting(value []byte) (sighting, error) {
 	from := openRow(value)
 	seen := sighting{seq: journal.Seq(from.uvarint()), at: from.time()}
-	if !from.end() {
+	if !from.whole() {
 		return sighting{}, badRow("identity", "an event")
 	}
 
