@@ -34,6 +34,7 @@ type Account struct {
 	clock      clockwork.Clock
 	observe    Observer
 	lister     *lister
+	catalogue  catalogue
 	probeEvery time.Duration
 
 	mu  sync.Mutex
