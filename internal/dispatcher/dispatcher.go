@@ -74,8 +74,9 @@ type Config struct {
 	Retention time.Duration
 	// PublishRate is how many events a tenant may publish in a second; 0 is ingest's own.
 	PublishRate float64
-	// VonageAllowHTTP has the Vonage API take http endpoints too, as the vendor's beta did.
-	VonageAllowHTTP bool
+	// VendorAnyEndpoint has the APIs of Vonage and Bird take any http or https endpoint. Their documents
+	// allow https alone, and Bird's neither an address nor a port.
+	VendorAnyEndpoint bool
 	// DixaOrganization tells whose events notifications in Dixa's format are; nil, or an empty
 	// answer, is the tenant's name with a UUID made of it.
 	DixaOrganization func(tenant string) dixa.Organization

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
@@ -27,6 +28,11 @@ func Formats() map[subscription.Format]registry.Format {
 			GenerateSecret: func() string { return hex.EncodeToString(random(secretBytes)) },
 			CheckOptions:   func(options subscription.Options) error { return dixa.CheckOptions(options.Dixa) },
 		},
+		subscription.FormatBird: {
+			Key:            bird.Key,
+			GenerateSecret: bird.GenerateSecret,
+			CheckOptions:   func(options subscription.Options) error { return bird.CheckOptions(options.Bird) },
+		},
 	}
 }
 
@@ -42,7 +48,7 @@ func random(count int) []byte {
 // notifications are the vendors' ways to deliver.
 func (cfg *Config) notifications() map[subscription.Format]subscription.Notification {
 	all := map[subscription.Format]subscription.Notification{}
-	for _, one := range []subscription.Notification{vonage.Notification{}, cfg.dixa()} {
+	for _, one := range []subscription.Notification{vonage.Notification{}, cfg.dixa(), bird.Notification{}} {
 		all[one.Format()] = one
 	}
 
@@ -56,7 +62,7 @@ func (cfg *Config) dixa() dixa.Notification {
 
 // passes tells whether an event passes the filters that a subscription has in its vendor's options.
 func passes(s *registry.Subscription, eventType string, event []byte) bool {
-	return dixa.Passes(s.Options.Dixa, eventType, event)
+	return dixa.Passes(s.Options.Dixa, eventType, event) && bird.Passes(s.Options.Bird, eventType, event)
 }
 
 // sent is what a delivery of an event to a subscription sends, for the logs: nil where its

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/native"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
@@ -30,7 +31,7 @@ func (d *Dispatcher) routes() (http.Handler, error) {
 	mux.Handle("/webhooks/", either{
 		speaks: vonage.Speaks,
 		then: vonage.NewServer(vonage.ServerConfig{
-			Authenticate: d.vonageAccess(issuer), API: d.Tenant, Catalogue: vonage.Catalogue(), AllowHTTP: d.cfg.VonageAllowHTTP, Log: d.log,
+			Authenticate: d.vonageAccess(issuer), API: d.Tenant, Catalogue: vonage.Catalogue(), AllowHTTP: d.cfg.VendorAnyEndpoint, Log: d.log,
 		}),
 		otherwise: native.NewServer(native.ServerConfig{
 			Authenticate: administrator, API: d.Tenant, Operations: d.operations, Log: d.log,
@@ -46,6 +47,14 @@ func (d *Dispatcher) routes() (http.Handler, error) {
 		mux.Handle(version+"/webhooks", dixaServer)
 		mux.Handle(version+"/webhooks/", dixaServer)
 	}
+
+	birdServer := bird.NewServer(bird.ServerConfig{
+		Authenticate: administrator, API: d.Tenant, AllowAnyURL: d.cfg.VendorAnyEndpoint, Log: d.log,
+	})
+	mux.Handle("/workspaces/", birdServer)
+	mux.Handle("/organizations/", birdServer)
+
+	mux.Handle("/openapi/", documents{authenticate: d.known(issuer), log: d.log})
 
 	return mux, nil
 }

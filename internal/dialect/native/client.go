@@ -146,9 +146,6 @@ func (c *Client) one(ctx context.Context, doing string, call call) (subscription
 
 // Create implements subscription.Subscriptions.
 func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
-	if draft.Options.Bird != nil || draft.Options.Dixa != nil {
-		return subscription.Created{}, c.refuseOptions(draft.Validate(c.capabilities))
-	}
 	var answer Subscription
 	err := c.do(ctx, call{
 		method: http.MethodPost, path: pathSubscriptions, body: wireDraft(draft),
@@ -165,21 +162,8 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 	return subscription.Created{Subscription: created, Secret: answer.Secret}, nil
 }
 
-// refuseOptions answers a vendor's options, which the wire cannot say: as validation does
-// where that refuses them.
-func (c *Client) refuseOptions(invalid error) error {
-	if invalid != nil {
-		return invalid //nolint:wrapcheck // The port's own error.
-	}
-
-	return &subscription.UnsupportedError{Provider: c.capabilities.Provider, What: []string{"vendorOptions"}}
-}
-
 // Update implements subscription.Subscriptions.
 func (c *Client) Update(ctx context.Context, id string, patch subscription.Patch) (subscription.Subscription, error) {
-	if patch.Options != nil && (patch.Options.Bird != nil || patch.Options.Dixa != nil) {
-		return subscription.Subscription{}, c.refuseOptions(patch.Validate(c.capabilities))
-	}
 	secret := ""
 	if patch.Secret != nil {
 		secret = *patch.Secret

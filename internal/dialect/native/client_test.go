@@ -69,7 +69,7 @@ func TestClientSendsWhatTheAPIAsksFor(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	caps := client.Capabilities()
-	if caps.VisibilityDelay != 2*time.Second || !caps.Has(subscription.FieldName) || caps.Has(subscription.FieldBirdOptions) {
+	if caps.VisibilityDelay != 2*time.Second || !caps.Has(subscription.FieldName) || !caps.Has(subscription.FieldBirdOptions) {
 		t.Errorf("the capabilities are the server's, less what the wire cannot say: %+v", caps)
 	}
 }
@@ -234,16 +234,48 @@ func TestClientKnowsWhatNoServerCanHold(t *testing.T) {
 			t.Errorf("deleting the id %.20q: %v", id, err)
 		}
 	}
-	options := subscription.Options{Bird: &subscription.BirdOptions{Template: "x"}}
-	_, err := client.Create(t.Context(), subscription.Draft{
-		Name: "orders", URL: "https://example.com", Events: []string{"*"}, Options: options,
-	})
-	if got := describe(err); got != "unsupported {Provider:dispatcher What:[vendorOptions.bird]}" {
-		t.Errorf("creating with a vendor's options: %s", got)
+}
+
+// TestVendorOptions takes options there and back, and what the registry says of them.
+func TestVendorOptions(t *testing.T) {
+	t.Parallel()
+	client := newStage(t, clockwork.NewRealClock()).client(t, support)
+	options := subscription.Options{Dixa: &subscription.DixaOptions{Filters: map[string]subscription.DixaFilters{
+		"Conversation": {Strategy: "Any", Conditions: []subscription.DixaCondition{
+			{Operator: "IsOneOf", Field: "QueueId", Values: []string{"1", "2"}},
+			{Operator: "IsNotOneOf", Field: "InitialChannel", Values: []string{"Email"}},
+		}},
+	}}}
+	draft := subscription.Draft{
+		Name: "orders", URL: "https://example.com", Events: []string{"*"}, Enabled: true, Options: options,
+		Delivery: subscription.Delivery{Format: subscription.FormatDixa},
 	}
-	_, err = client.Update(t.Context(), "x", subscription.Patch{Options: &options})
-	if got := describe(err); got != "unsupported {Provider:dispatcher What:[vendorOptions.bird]}" {
-		t.Errorf("updating with a vendor's options: %s", got)
+	created, err := client.Create(t.Context(), draft)
+	if err != nil {
+		t.Fatalf("creating with a vendor's options: %v", err)
+	}
+	if diff := cmp.Diff(options, created.Options); diff != "" {
+		t.Errorf("created, -want +got:\n%s", diff)
+	}
+	got, err := client.Get(t.Context(), created.ID)
+	if diff := cmp.Diff(options, got.Options); err != nil || diff != "" {
+		t.Errorf("%v, read, -want +got:\n%s", err, diff)
+	}
+	// They go together with their format.
+	_, err = client.Update(t.Context(), created.ID, subscription.Patch{Delivery: &subscription.Delivery{}})
+	if invalid, ok := errors.AsType[*subscription.InvalidError](err); !ok || invalid.Field != "vendorOptions.dixa" {
+		t.Errorf("the format without its options: %v", err)
+	}
+	updated, err := client.Update(t.Context(), created.ID, subscription.Patch{Delivery: &subscription.Delivery{}, Options: &subscription.Options{}})
+	if err != nil || updated.Options.Dixa != nil || updated.Delivery.Format != "" {
+		t.Errorf("removed: %+v, %v", updated, err)
+	}
+	bird := subscription.Options{Bird: &subscription.BirdOptions{
+		Template: "text", EventFilters: []subscription.BirdEventFilter{{Key: "channelId", Value: "1"}},
+	}}
+	_, err = client.Update(t.Context(), created.ID, subscription.Patch{Options: &bird})
+	if invalid, ok := errors.AsType[*subscription.InvalidError](err); !ok || invalid.Field != "vendorOptions.bird" {
+		t.Errorf("another format's options: %v", err)
 	}
 }
 

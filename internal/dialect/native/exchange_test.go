@@ -130,6 +130,7 @@ func (p *player) exchange(t *testing.T, lines []string) {
 		rest = rest[1:]
 	}
 	response, body := p.stage.send(t, method, path, header, p.expand(strings.Join(rest, "\n")))
+	openDocument(t).checkAnswer(t, method, path, response, body)
 	fmt.Fprintf(&p.out, "< %d %s\n", response.StatusCode, http.StatusText(response.StatusCode))
 	for _, name := range shownHeaders {
 		if value := response.Header.Get(name); value != "" {

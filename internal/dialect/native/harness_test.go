@@ -20,6 +20,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/hookline-dev/hookline/internal/dialect/native"
+	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/ingest"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
@@ -91,7 +92,9 @@ func newStage(t *testing.T, clock clockwork.Clock) *stage {
 	s.epoch = (<-owned).Epoch
 	s.ledger = ledger.New(s.journal.View(), s.journal.Get)
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	s.registry, err = registry.New(t.Context(), s.journal, registry.Options{Clock: clock, Log: logger, Ledger: s.ledger})
+	s.registry, err = registry.New(t.Context(), s.journal, registry.Options{
+		Clock: clock, Log: logger, Ledger: s.ledger, Formats: dispatcher.Formats(),
+	})
 	if err != nil {
 		t.Fatalf("opening the registry: %v", err)
 	}

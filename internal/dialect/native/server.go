@@ -98,24 +98,31 @@ type request struct {
 // endpoint answers one request with a value for the wire; nil means no content.
 type endpoint func(request) (any, error)
 
+// routes are all the API has: methods by path.
+func (s *server) routes() map[string]map[string]endpoint {
+	return map[string]map[string]endpoint{
+		pathSubscriptions: {http.MethodGet: s.list, http.MethodPost: s.create},
+		pathSubscription:  {http.MethodGet: s.get, http.MethodPatch: s.update, http.MethodDelete: s.remove},
+		pathStatuses:      {http.MethodGet: s.statuses},
+		pathLogs:          {http.MethodGet: s.logs},
+		pathDeadLetters:   {http.MethodGet: s.deadLetters},
+		pathResend:        {http.MethodPost: s.resend},
+		pathTest:          {http.MethodPost: s.test},
+		pathChanges:       {http.MethodGet: s.changes},
+		pathEventTypes:    {http.MethodGet: s.eventTypes},
+		pathCapabilities:  {http.MethodGet: s.capabilities},
+	}
+}
+
 // NewServer serves the native API at /webhooks/.
 func NewServer(cfg ServerConfig) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &server{cfg: cfg, mux: http.NewServeMux(), slots: semaphore.NewWeighted(MaxRequests)}
-	s.route(pathSubscriptions, map[string]endpoint{http.MethodGet: s.list, http.MethodPost: s.create})
-	s.route(pathSubscription, map[string]endpoint{
-		http.MethodGet: s.get, http.MethodPatch: s.update, http.MethodDelete: s.remove,
-	})
-	s.route(pathStatuses, map[string]endpoint{http.MethodGet: s.statuses})
-	s.route(pathLogs, map[string]endpoint{http.MethodGet: s.logs})
-	s.route(pathDeadLetters, map[string]endpoint{http.MethodGet: s.deadLetters})
-	s.route(pathResend, map[string]endpoint{http.MethodPost: s.resend})
-	s.route(pathTest, map[string]endpoint{http.MethodPost: s.test})
-	s.route(pathChanges, map[string]endpoint{http.MethodGet: s.changes})
-	s.route(pathEventTypes, map[string]endpoint{http.MethodGet: s.eventTypes})
-	s.route(pathCapabilities, map[string]endpoint{http.MethodGet: s.capabilities})
+	for path, methods := range s.routes() {
+		s.route(path, methods)
+	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, &statusError{
 			status: http.StatusNotFound, reason: reasonNoSuchPath, message: "the API has no such path: see " + pathSubscriptions,

@@ -1,6 +1,7 @@
 package native
 
 import (
+	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,14 @@ const (
 	MediaType     = "application/vnd.hookline.v1+json"
 	jsonMediaType = "application/json"
 )
+
+// openAPI is the API as an OpenAPI 3.1 document.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+// OpenAPI is the API as an OpenAPI 3.1 document, in YAML.
+func OpenAPI() []byte { return slices.Clone(openAPI) }
 
 // Names of query parameters and of fields that errors name.
 const (
@@ -72,6 +81,7 @@ type Subscription struct {
 	Authorization  *Authorization `json:"authorization,omitempty"`
 	Headers        []Header       `json:"headers,omitempty"`
 	Delivery       *Delivery      `json:"delivery,omitempty"`
+	VendorOptions  *VendorOptions `json:"vendorOptions,omitempty"`
 	CreatedAt      time.Time      `json:"createdAt,omitzero"`
 	UpdatedAt      time.Time      `json:"updatedAt,omitzero"`
 }
@@ -119,6 +129,7 @@ type createRequest struct {
 	Authorization *Authorization `json:"authorization,omitempty"`
 	Headers       []Header       `json:"headers,omitempty"`
 	Delivery      *Delivery      `json:"delivery,omitempty"`
+	VendorOptions *VendorOptions `json:"vendorOptions,omitempty"`
 }
 
 // updateRequest is the body of an update; absent fields stay as they are.
@@ -131,6 +142,7 @@ type updateRequest struct {
 	Authorization *Authorization `json:"authorization,omitempty"`
 	Headers       *[]Header      `json:"headers,omitempty"`
 	Delivery      *Delivery      `json:"delivery,omitempty"`
+	VendorOptions *VendorOptions `json:"vendorOptions,omitempty"`
 	Resume        bool           `json:"resume,omitempty"`
 }
 
@@ -273,8 +285,8 @@ func wireSubscription(s subscription.Subscription) Subscription {
 	}
 	out := Subscription{
 		SubscriptionID: s.ID, Name: s.Name, URL: s.URL, Events: orEmpty(s.Events), Enabled: s.Enabled,
-		State:     State{Phase: string(phase), Reason: s.State.Reason, Message: s.State.Message, Since: s.State.Since},
-		Headers:   wireHeaders(s.Headers),
+		State:   State{Phase: string(phase), Reason: s.State.Reason, Message: s.State.Message, Since: s.State.Since},
+		Headers: wireHeaders(s.Headers), VendorOptions: wireOptions(s.Options),
 		CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 	for i := range out.Headers {
@@ -306,6 +318,7 @@ func (s Subscription) port() (subscription.Subscription, error) {
 		Authorization: s.Authorization.port(),
 		Headers:       portHeaders(s.Headers),
 		Delivery:      delivery,
+		Options:       s.VendorOptions.port(),
 		CreatedAt:     s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}, nil
 }
@@ -388,12 +401,14 @@ func (r createRequest) port() (subscription.Draft, error) {
 	return subscription.Draft{
 		Name: r.Name, URL: r.URL, Events: r.Events, Enabled: r.Enabled == nil || *r.Enabled, Secret: r.Secret,
 		Authorization: r.Authorization.port(), Headers: portHeaders(r.Headers), Delivery: delivery,
+		Options: r.VendorOptions.port(),
 	}, nil
 }
 
 func wireDraft(d subscription.Draft) createRequest {
 	out := createRequest{
 		Name: d.Name, URL: d.URL, Events: orEmpty(d.Events), Enabled: &d.Enabled, Secret: d.Secret, Headers: wireHeaders(d.Headers),
+		VendorOptions: wireOptions(d.Options),
 	}
 	if d.Authorization != (subscription.Authorization{}) {
 		out.Authorization = wireAuthorization(d.Authorization)
@@ -424,6 +439,10 @@ func (r updateRequest) port() (subscription.Patch, error) {
 		}
 		patch.Delivery = &delivery
 	}
+	if r.VendorOptions != nil {
+		options := r.VendorOptions.port()
+		patch.Options = &options
+	}
 
 	return patch, nil
 }
@@ -443,6 +462,13 @@ func wirePatch(p subscription.Patch) updateRequest {
 	}
 	if p.Delivery != nil {
 		out.Delivery = wireDelivery(*p.Delivery)
+	}
+	if p.Options != nil {
+		out.VendorOptions = wireOptions(*p.Options)
+		if out.VendorOptions == nil {
+			// Nothing in them removes those there are.
+			out.VendorOptions = &VendorOptions{}
+		}
 	}
 
 	return out
@@ -549,9 +575,6 @@ func (c Capabilities) port() (subscription.Capabilities, error) {
 	for _, field := range c.Fields {
 		out.Fields[subscription.Field(field)] = true
 	}
-	// The wire has no place for what only one vendor knows.
-	delete(out.Fields, subscription.FieldBirdOptions)
-	delete(out.Fields, subscription.FieldDixaOptions)
 	for _, field := range c.NaturalKey {
 		out.NaturalKey = append(out.NaturalKey, subscription.Field(field))
 	}

@@ -327,10 +327,12 @@ func TestEncodingVersion(t *testing.T) {
 		draft  func(*subscription.Draft)
 		want   int
 	}{
-		"Own":     {"it says nothing new", func(*subscription.Draft) {}, 1},
-		"Named":   {"the default by its name", func(d *subscription.Draft) { d.Delivery.Format = subscription.FormatCloudEvents }, 1},
-		"Format":  {"a vendor's format", func(d *subscription.Draft) { d.Delivery.Format = subscription.FormatVonage }, 2},
-		"Options": {"a vendor's options", func(d *subscription.Draft) { d.Delivery.Format, d.Options.Dixa = subscription.FormatDixa, dixaFilters("1") }, 2},
+		"Own":    {"it says nothing new", func(*subscription.Draft) {}, 1},
+		"Named":  {"the default by its name", func(d *subscription.Draft) { d.Delivery.Format = subscription.FormatCloudEvents }, 1},
+		"Format": {"a vendor's format", func(d *subscription.Draft) { d.Delivery.Format = subscription.FormatVonage }, 2},
+		"Options": {"a vendor's options", func(d *subscription.Draft) {
+			d.Delivery.Format, d.Options.Dixa = subscription.FormatDixa, dixaFilters("1")
+		}, 2},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
