@@ -13,6 +13,10 @@
 // BALLAST, room that is given back on a full disk; TAIL, how far the log is durable; and
 // store, which is Pebble's.
 //
+// Backup and restore: Checkpoint copies the folder while the journal is open. A copy is
+// restored by opening it, in the place of the original and never beside it: what tells the
+// two apart is not the journal's to know.
+//
 // Upgrade and downgrade: FORMAT names what every version of Hookline that opens the folder
 // must agree on: the meaning of the kinds of rows, and of the fields they had from the
 // beginning. It changes only with these, and a folder of another format is refused untouched.

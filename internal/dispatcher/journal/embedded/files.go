@@ -110,12 +110,7 @@ func stampFormat(fs vfs.FS, dir string) error {
 		return err
 	}
 	next := fs.PathJoin(dir, fileFormat+".new")
-	file, err := fs.Create(next, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("writing the format stamp: %w", err)
-	}
-	_, err = file.Write([]byte(formatPrefix + formatVersion + "\n"))
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+	if err := writeFile(fs, next, []byte(formatPrefix+formatVersion+"\n")); err != nil {
 		return fmt.Errorf("writing the format stamp: %w", err)
 	}
 	if err := fs.Rename(next, fs.PathJoin(dir, fileFormat)); err != nil {

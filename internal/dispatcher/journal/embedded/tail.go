@@ -60,6 +60,12 @@ func (j *Journal) openTail(last uint64) error {
 	return nil
 }
 
+func encodeTail(last uint64) []byte {
+	stored := binary.BigEndian.AppendUint64(make([]byte, 0, tailBytes), last)
+
+	return binary.BigEndian.AppendUint32(stored, crc32.Checksum(stored, castagnoli))
+}
+
 func decodeTail(stored []byte) (uint64, bool) {
 	if len(stored) != tailBytes {
 		return 0, false
@@ -74,9 +80,7 @@ func decodeTail(stored []byte) (uint64, bool) {
 func (t *tail) write(j *Journal, last uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stored := binary.BigEndian.AppendUint64(make([]byte, 0, tailBytes), last)
-	stored = binary.BigEndian.AppendUint32(stored, crc32.Checksum(stored, castagnoli))
-	if _, err := t.file.WriteAt(stored, 0); err != nil {
+	if _, err := t.file.WriteAt(encodeTail(last), 0); err != nil {
 		t.fault(j, err)
 
 		return
