@@ -16,7 +16,7 @@ import (
 
 // shapeError answers a response that is not what the vendor documents.
 func shapeError(expected string) error {
-	return fmt.Errorf("the answer is not of the documented shape, expected %s: is the URL right?", expected)
+	return &subscription.ShapeError{Expected: expected}
 }
 
 // readPageOf reads one page of a list.
