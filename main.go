@@ -37,6 +37,7 @@ import (
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/controllers"
 	"github.com/hookline-dev/hookline/internal/cmd/options"
+	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/delivery"
 	"github.com/hookline-dev/hookline/internal/dispatcher/tokens"
@@ -170,6 +171,8 @@ func openDispatcher(
 		PreviousSecretFor: opts.Data.PreviousSecretFor,
 		Retention:         opts.Data.Retention,
 		PublishRate:       opts.Data.PublishRate,
+		VendorAnyEndpoint: opts.Data.VendorAnyEndpoint,
+		DixaOrganization:  func(tenant string) dixa.Organization { return opts.Data.DixaOrganizations[tenant] },
 		Version:           version,
 		Log:               opts.Log,
 		Metrics:           metrics,

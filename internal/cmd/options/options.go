@@ -14,8 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
+	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dispatcher/delivery"
 )
 
@@ -102,6 +104,10 @@ type DispatcherOptions struct {
 	PreviousSecretFor time.Duration
 	Retention         time.Duration
 	PublishRate       float64
+	// VendorAnyEndpoint has the APIs of Vonage and Bird take endpoints that their documents do not allow.
+	VendorAnyEndpoint bool
+	// DixaOrganizations are whose events notifications in Dixa's format are, by tenant.
+	DixaOrganizations map[string]dixa.Organization
 }
 
 // KubernetesOptions are those of a process that has controllers.
@@ -127,6 +133,7 @@ type raw struct {
 	allowPrivate        []string
 	connectTo           []string
 	schedule            []string
+	organizations       []string
 }
 
 // Parse reads a program's flags. Help goes to stdout and answers pflag.ErrHelp; a wrong
@@ -193,6 +200,10 @@ func addDispatcherFlags(flags *pflag.FlagSet, o *DispatcherOptions, in *raw) {
 		"time one attempt may take, 1s to 60s, where the subscription sets none")
 	flags.DurationVar(&o.PreviousSecretFor, "previous-secret-for", defaultPreviousSecret, "time that a replaced signing secret signs along")
 	flags.DurationVar(&o.Retention, "retention", defaultRetention, "time that events stay in the log after they are settled, at least 1h")
+	flags.BoolVar(&o.VendorAnyEndpoint, "vendor-any-endpoint", false,
+		"take any http or https endpoint through the APIs of Vonage and Bird, whose documents allow https alone, Bird's no address and no port")
+	flags.StringArrayVar(&in.organizations, "dixa-organization", nil,
+		"organization in Dixa's notifications of a tenant, as TENANT=UUID,NAME, once for each tenant; omitted: the tenant's name and a UUID made of it")
 	flags.Float64Var(&o.PublishRate, "publish-rate", defaultPublishRate, "events that one tenant may publish in a second, on average")
 }
 
@@ -273,7 +284,7 @@ func (o *DispatcherOptions) complete(in raw) error {
 		return fmt.Errorf("--publish-rate: %v is out of range; use more than 0 and at most %d", o.PublishRate, MaxPublishRate)
 	}
 
-	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseConnectTo(in.connectTo), o.readCA(), o.parseSchedule(in.schedule))
+	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseConnectTo(in.connectTo), o.readCA(), o.parseSchedule(in.schedule), o.parseOrganizations(in.organizations))
 }
 
 // parseConnectTo reads which addresses stand in for which hosts.
@@ -331,6 +342,28 @@ func (o *DispatcherOptions) parseNetworks(texts []string) error {
 		}
 
 		o.AllowedPrivate = append(o.AllowedPrivate, prefix.Masked())
+	}
+
+	return nil
+}
+
+func (o *DispatcherOptions) parseOrganizations(texts []string) error {
+	for _, text := range texts {
+		tenant, organization, _ := strings.Cut(text, "=")
+		id, name, _ := strings.Cut(organization, ",")
+
+		parsed, err := uuid.Parse(id)
+		if err != nil || tenant == "" || name == "" {
+			return fmt.Errorf("--dixa-organization: %q is not an organization; write it like support=64b777c3-eb82-49fb-bb3e-294afb5d840c,Support", text)
+		}
+		if _, twice := o.DixaOrganizations[tenant]; twice {
+			return fmt.Errorf("--dixa-organization: the tenant %s stands twice; give it one organization", tenant)
+		}
+		if o.DixaOrganizations == nil {
+			o.DixaOrganizations = map[string]dixa.Organization{}
+		}
+
+		o.DixaOrganizations[tenant] = dixa.Organization{ID: parsed.String(), Name: name}
 	}
 
 	return nil
