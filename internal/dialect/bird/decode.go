@@ -209,7 +209,7 @@ func (s *server) judge(wrong problems, f fields) {
 		}
 	}
 	if f.url != nil && !s.cfg.AllowAnyURL && !allowedURL.MatchString(*f.url) {
-		wrong.add(".url", "string doesn't match the regular expression %q: it is https and a host name with a dot, "+
+		wrong.add(".url", `string doesn't match the regular expression "%s": it is https and a host name with a dot, `+
 			"without a port or user information", patternURL)
 	}
 	if f.status != nil && *f.status != statusActive && *f.status != statusInactive {

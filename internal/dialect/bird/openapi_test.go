@@ -1,0 +1,280 @@
+package bird_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jonboulle/clockwork"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
+)
+
+// documentURL is where the document stands for the compiler of its schemas.
+const documentURL = "file:///openapi.json"
+
+// methods are all that HTTP has.
+var methods = []string{
+	http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodPut, http.MethodOptions, http.MethodTrace,
+}
+
+// document is the OpenAPI document as JSON values, and a compiler of its schemas.
+type document struct {
+	root     map[string]any
+	compiler *jsonschema.Compiler
+	mu       sync.Mutex
+}
+
+var loadDocument = sync.OnceValues(func() (*document, error) {
+	var tree any
+	if err := yaml.Unmarshal(bird.OpenAPI(), &tree); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(tree)
+	if err != nil {
+		return nil, err
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	if err := compiler.AddResource(documentURL, value); err != nil {
+		return nil, err
+	}
+
+	return &document{root: value.(map[string]any), compiler: compiler}, nil
+})
+
+func openDocument(t *testing.T) *document {
+	t.Helper()
+	d, err := loadDocument()
+	if err != nil {
+		t.Fatalf("reading the document: %v", err)
+	}
+
+	return d
+}
+
+// at is what stands at a JSON pointer, and its own pointer where that is a reference.
+func (d *document) at(t *testing.T, pointer string) (map[string]any, string) {
+	t.Helper()
+	var value any = d.root
+	for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
+		members, _ := value.(map[string]any)
+		if value = members[part]; value == nil {
+			t.Fatalf("the document has nothing at %s", pointer)
+		}
+	}
+	members, ok := value.(map[string]any)
+	if !ok {
+		t.Fatalf("the document has no object at %s", pointer)
+	}
+	if reference, ok := members["$ref"].(string); ok {
+		return d.at(t, strings.TrimPrefix(reference, "#"))
+	}
+
+	return members, pointer
+}
+
+// check holds a value to the schema at a pointer.
+func (d *document) check(t *testing.T, pointer string, value any) error {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	schema, err := d.compiler.Compile(documentURL + "#" + pointer)
+	if err != nil {
+		t.Fatalf("compiling the schema at %s: %v", pointer, err)
+	}
+
+	return schema.Validate(value)
+}
+
+func escape(part string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(part) }
+
+// operations are the document's: path, methods.
+func (d *document) operations(t *testing.T) map[string][]string {
+	t.Helper()
+	paths, _ := d.at(t, "/paths")
+	out := map[string][]string{}
+	for path := range paths {
+		members, _ := d.at(t, "/paths/"+escape(path))
+		for member := range members {
+			if slices.Contains(methods, strings.ToUpper(member)) {
+				out[path] = append(out[path], strings.ToUpper(member))
+			}
+		}
+	}
+
+	return out
+}
+
+// unknownID is nobody's.
+const unknownID = "852883af-5f68-4204-b611-7ee8db9600f4"
+
+// TestOpenAPIHandlers sees to it that the server has each operation of the document, in both families of paths,
+// and no other.
+func TestOpenAPIHandlers(t *testing.T) {
+	t.Parallel()
+	d, s := openDocument(t), newStage(t, clockwork.NewRealClock(), nil)
+	names := strings.NewReplacer("{workspaceId}", "{workspace}", "{webhookSubscriptionId}", "{id}")
+	documented := map[string][]string{}
+	for path, methods := range d.operations(t) {
+		path = names.Replace(path)
+		slices.Sort(methods)
+		documented[path], documented["/organizations/{organization}"+path] = methods, methods
+	}
+	if len(documented) == 0 {
+		t.Fatal("the document has no operations")
+	}
+	served := map[string][]string{}
+	// The server's own paths, and some that there must not be.
+	paths := slices.Concat(slices.Collect(maps.Keys(documented)), bird.Paths(), []string{
+		"/webhook-subscriptions", "/v1/workspaces/{workspace}/webhook-subscriptions", "/workspaces/{workspace}", "/organizations/{organization}",
+		"/workspaces/{workspace}/webhook-subscriptions/{id}/details", "/organizations/{organization}/webhook-subscriptions", "/",
+	})
+	for _, path := range paths {
+		for _, method := range methods {
+			target := s.url + strings.NewReplacer("{id}", unknownID, "{workspace}", workspaceID, "{organization}", organizationID).Replace(path)
+			request, err := http.NewRequestWithContext(t.Context(), method, target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", "AccessKey "+keyOf(support, "admin"))
+			response, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read(t, response)
+			// Both answer 404 alike; only one of them asked who asks.
+			request.Header.Del("Authorization")
+			anonymous, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read(t, anonymous)
+			missing := response.StatusCode == http.StatusMethodNotAllowed || anonymous.StatusCode == http.StatusNotFound
+			if !missing && !slices.Contains(served[path], method) {
+				served[path] = append(served[path], method)
+			}
+		}
+	}
+	for _, names := range served {
+		slices.Sort(names)
+	}
+	if diff := cmp.Diff(documented, served); diff != "" {
+		t.Errorf("what the document has and what is served, -document +served:\n%s", diff)
+	}
+}
+
+// TestOpenAPIServices sees to it that the document's services are the server's.
+func TestOpenAPIServices(t *testing.T) {
+	t.Parallel()
+	service, _ := openDocument(t).at(t, "/components/schemas/Service")
+	want := make([]any, 0, len(bird.Services))
+	for _, name := range bird.Services {
+		want = append(want, name)
+	}
+	if diff := cmp.Diff(want, service["enum"]); diff != "" {
+		t.Errorf("-server +document:\n%s", diff)
+	}
+}
+
+// TestOpenAPIExamples holds each example to its schema.
+func TestOpenAPIExamples(t *testing.T) {
+	t.Parallel()
+	d := openDocument(t)
+	found := 0
+	var walk func(value any, pointer string)
+	walk = func(value any, pointer string) {
+		members, ok := value.(map[string]any)
+		if !ok {
+			return
+		}
+		if _, ok := members["schema"]; ok {
+			for name, example := range examplesOf(members) {
+				found++
+				if err := d.check(t, pointer+"/schema", example); err != nil {
+					t.Errorf("%s: example %s: %v", pointer, name, err)
+				}
+			}
+		}
+		for name, member := range members {
+			walk(member, pointer+"/"+escape(name))
+		}
+	}
+	walk(d.root["paths"], "/paths")
+	walk(d.root["components"], "/components")
+	if found < 20 {
+		t.Errorf("only %d examples were found", found)
+	}
+	// A schema that takes anything would find nothing wrong.
+	for name, wrong := range map[string]any{
+		"Subscription": map[string]any{"id": unknownID}, "Error": map[string]any{"code": "x"}, "Service": "contacts", "URL": "https://127.0.0.1",
+		"Create": map[string]any{"service": "channels", "event": "sms.outbound", "url": "http://example.com"}, "Event": "sms.*",
+		"Update": map[string]any{"event": "sms.outbound"}, "EventFilters": []any{map[string]any{"key": "channelId"}}, "Attempt": map[string]any{},
+	} {
+		if d.check(t, "/components/schemas/"+name, wrong) == nil {
+			t.Errorf("the schema %s takes %v", name, wrong)
+		}
+	}
+}
+
+func examplesOf(media map[string]any) map[string]any {
+	out := map[string]any{}
+	examples, _ := media["examples"].(map[string]any)
+	for name, example := range examples {
+		out[name] = example.(map[string]any)["value"]
+	}
+
+	return out
+}
+
+// documentedPath is a path as the document has it.
+var documentedPath = regexp.MustCompile(`^(?:/organizations/[^/]+)?/workspaces/[^/]+(/webhook-subscriptions|/available-webhooks)(/[^/]+)?(/logs)?(/details)?$`)
+
+// checkAnswer holds an answer to what the document promises for its operation and status.
+func (d *document) checkAnswer(t *testing.T, method, path string, status int, body string) {
+	t.Helper()
+	path, _, _ = strings.Cut(path, "?")
+	parts := documentedPath.FindStringSubmatch(path)
+	if parts == nil {
+		return
+	}
+	if parts[2] != "" {
+		parts[2] = "/{webhookSubscriptionId}"
+	}
+	path = "/workspaces/{workspaceId}" + strings.Join(parts[1:], "")
+	if !slices.Contains(d.operations(t)[path], method) {
+		return
+	}
+	response, pointer := d.at(t, "/paths/"+escape(path)+"/"+strings.ToLower(method)+"/responses/"+strconv.Itoa(status))
+	if _, ok := response["content"]; !ok {
+		if body != "" {
+			t.Errorf("%s %s: the answer has a body, which the document does not have", method, path)
+		}
+
+		return
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+	if err != nil {
+		t.Errorf("%s %s: the answer is not JSON: %v", method, path, err)
+
+		return
+	}
+	if err := d.check(t, pointer+"/content/application~1json/schema", value); err != nil {
+		t.Errorf("%s %s: the answer is not what the document promises: %v", method, path, err)
+	}
+}
