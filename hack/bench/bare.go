@@ -96,4 +96,3 @@ func (b *bare) post(ctx context.Context, url string, body []byte) {
 }
 
 var _ http.Handler = (*bare)(nil)
-

@@ -359,7 +359,9 @@ func (v discardView) Bounds(context.Context) (first, last journal.Seq, err error
 }
 
 // DoneAfterCursor implements journal.View: it is asked for at a start, and the journal was empty then.
-func (discardView) DoneAfterCursor(context.Context, journal.Shard) ([]journal.Ref, error) { return nil, nil }
+func (discardView) DoneAfterCursor(context.Context, journal.Shard) ([]journal.Ref, error) {
+	return nil, nil
+}
 
 // Backlog implements journal.View.
 func (v discardView) Backlog(_ context.Context, subscription string, after journal.Seq, most int) ([]journal.Seq, error) {
@@ -510,4 +512,6 @@ func (discardView) IsUnmatched(context.Context, journal.Seq) (bool, error) { ret
 func (discardView) Skipped(context.Context, string) ([]journal.Interval, error) { return nil, nil }
 
 // EventTypes implements journal.View.
-func (discardView) EventTypes(context.Context, string) ([]journal.EventTypeRow, error) { return nil, nil }
+func (discardView) EventTypes(context.Context, string) ([]journal.EventTypeRow, error) {
+	return nil, nil
+}

@@ -100,7 +100,7 @@ type scale struct {
 
 func fullScale() scale {
 	return scale{
-		Rounds: 3, WarmUp: time.Second, Window: 3 * time.Second, Open: 8 * time.Second, Many: 10_000,
+		Rounds: 3, WarmUp: 500 * time.Millisecond, Window: 2500 * time.Millisecond, Open: 6 * time.Second, Many: 10_000,
 		Undelivered: 1_000_000, Attempts: 10_000_000, Due: 200_000, Retries: 1000,
 	}
 }

@@ -274,4 +274,6 @@ func (r *report) storedTable() string {
 }
 
 // profileNames are the loads that can be profiled, with the subject that bears them.
-func profileNames() []string { return slices.Sorted(slices.Values([]string{"256x1", "64x1", "256x10", "bare", "discard"})) }
+func profileNames() []string {
+	return slices.Sorted(slices.Values([]string{"256x1", "64x1", "256x10", "bare", "discard"}))
+}

@@ -28,7 +28,9 @@ func (s *subject) rss() int64 {
 	return kib << 10
 }
 
-func (s *subject) proc(file string) string { return fmt.Sprintf("/proc/%d/%s", s.cmd.Process.Pid, file) }
+func (s *subject) proc(file string) string {
+	return fmt.Sprintf("/proc/%d/%s", s.cmd.Process.Pid, file)
+}
 
 // readBytes is how much the process has had read from the disk, past the page cache. 0: not known.
 func (s *subject) readBytes() int64 {

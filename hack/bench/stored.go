@@ -171,8 +171,11 @@ func (b *bench) ask(ctx context.Context, made *seed, round int) (first time.Dura
 	return first, read, later, nil
 }
 
-// attempts settles attempts of events that are not in the log any more, one of each
-// subscription in turn, as they come in earnest.
+// attemptsInRow is how many attempts of one subscription come one after the other.
+const attemptsInRow = 10
+
+// attempts settles attempts outside the schedule, of one subscription after the other, round
+// after round, so that those of each lie far apart in time.
 func (s *seed) attempts(ctx context.Context, count int) error {
 	began := time.Now().Add(-time.Hour)
 
@@ -180,11 +183,12 @@ func (s *seed) attempts(ctx context.Context, count int) error {
 		batch := journal.Batch{Outcomes: make([]journal.Outcome, min(seedBatch, count-done))}
 		for i := range batch.Outcomes {
 			number := done + i
-			ref := journal.Ref{Subscription: s.ids[number%len(s.ids)], Seq: journal.Seq(1)}
+			of := number / attemptsInRow % len(s.ids)
+			ref := journal.Ref{Subscription: s.ids[of], Seq: journal.Seq(1)}
 			batch.Outcomes[i] = journal.Outcome{
 				Ref: ref, Tenant: tenant, Result: journal.Delivered, Resent: true, Attempt: &journal.Attempt{
 					DeliveryID: fmt.Sprintf("msg_%032d", number), EventID: fmt.Sprintf("seed-%d", number),
-					EventType: fmt.Sprintf(typeOne, number%len(s.ids)), Number: 1, At: began.Add(time.Duration(number) * time.Microsecond),
+					EventType: fmt.Sprintf(typeOne, of), Number: 1, At: began.Add(time.Duration(number) * time.Microsecond),
 					Latency: time.Millisecond, Success: true, ResponseCode: http.StatusNoContent,
 					ResponseText: http.StatusText(http.StatusNoContent),
 				},

@@ -34,7 +34,7 @@ const (
 	// creators is how many subscriptions are created at once.
 	creators = 64
 	// keptLines is how much of a subject's log an error shows.
-	keptLines = 5
+	keptLines = 20
 	// noLimit is more than any load publishes in a second.
 	noLimit = "10000000"
 )
