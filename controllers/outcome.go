@@ -135,8 +135,6 @@ func outcomeOf(err error) *outcome {
 		return waiting(0, v1alpha1.ReasonSecretNotFound, "%s", scrub(err.Error()))
 	case errors.Is(err, provider.ErrSecretInvalid):
 		return terminal(v1alpha1.ReasonSecretInvalid, "%s", scrub(err.Error()))
-	case errors.Is(err, provider.ErrNotImplemented):
-		return terminal(v1alpha1.ReasonNotImplemented, "%s", scrub(err.Error()))
 	case errors.Is(err, provider.ErrNoEmbedded), errors.Is(err, provider.ErrInvalid):
 		return terminal(v1alpha1.ReasonInvalidSpec, "%s", scrub(err.Error()))
 	case errors.Is(err, context.DeadlineExceeded):

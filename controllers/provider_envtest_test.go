@@ -2,16 +2,23 @@ package controllers_test
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/controllers/hooklinetest"
+	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 )
 
 // pastProbe is longer than a provider whose credentials are refused is left alone.
@@ -36,31 +43,90 @@ var _ = Describe("Providers", func() {
 		w.state(cluster, "ready")
 	})
 
-	It("says that this release cannot speak to a vendor", func(ctx context.Context) {
+	It("tells why a vendor cannot be used, and heals", func(ctx context.Context) {
 		w := newWorld(ctx)
-		w.secret(ctx, "dixa", map[string]string{"token": "a-rare-dixa-token"})
-		vendor := w.webhookProvider("dixa")
-		vendor.Spec = v1alpha1.WebhookProviderSpec{Dixa: &v1alpha1.DixaProvider{
-			TokenSecretRef: v1alpha1.SecretKeyReference{Name: "dixa", Key: "token"},
+		w.secret(ctx, "vendor", map[string]string{"token": "a-rare-vendor-token", "client_id": "a-rare-client", "client_secret": "a-rare-client-secret"})
+		token := v1alpha1.SecretKeyReference{Name: "vendor", Key: "token"}
+		var healed atomic.Bool
+		vendors := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+			answerAsVendor(out, r, healed.Load())
+		}))
+		DeferCleanup(vendors.Close)
+
+		vonageVendor := w.webhookProvider("vonage")
+		vonageVendor.Spec = v1alpha1.WebhookProviderSpec{Vonage: &v1alpha1.VonageProvider{
+			VonageAccount: v1alpha1.VonageAccount{
+				URL: v1alpha1.ProviderURL(vendors.URL), TokenURL: v1alpha1.ProviderURL(vendors.URL + vonage.PathToken),
+			},
+			ClientCredentials: &v1alpha1.ClientCredentials{SecretRef: v1alpha1.SecretReference{Name: "vendor"}},
 		}}
-		cluster := w.clusterProvider("bird")
-		cluster.Spec = v1alpha1.ClusterWebhookProviderSpec{Bird: &v1alpha1.ClusterBirdProvider{
+		dixaVendor := w.webhookProvider("dixa")
+		dixaVendor.Spec = v1alpha1.WebhookProviderSpec{Dixa: &v1alpha1.DixaProvider{
+			URL: v1alpha1.ProviderURL(vendors.URL), TokenSecretRef: token,
+		}}
+		birdVendor := w.clusterProvider("bird")
+		birdVendor.Spec = v1alpha1.ClusterWebhookProviderSpec{Bird: &v1alpha1.ClusterBirdProvider{
+			BirdAccount: v1alpha1.BirdAccount{
+				URL: v1alpha1.ProviderURL(vendors.URL), WorkspaceID: "9b3f5a0c-6f1d-4c0e-9a57-0f3f2c1d4e5a",
+			},
+			AccessKeySecretRef: v1alpha1.ClusterSecretKeyReference{Namespace: w.ns, Name: "vendor", Key: "token"},
+		}}
+		w.create(ctx, vonageVendor)
+		w.create(ctx, dixaVendor)
+		w.create(ctx, birdVendor)
+
+		condition := w.becomes(ctx, vonageVendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonCredentialsRejected)
+		Expect(condition.Message).To(ContainSubstring("invalid_client: No such client"), "the vendor's own words")
+		condition = w.becomes(ctx, dixaVendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonRetrying)
+		Expect(condition.Message).To(ContainSubstring("502"))
+		condition = w.becomes(ctx, birdVendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonUnexpectedAnswer)
+		Expect(condition.Message).To(And(ContainSubstring("expected"), ContainSubstring("is the URL right?")))
+
+		healed.Store(true)
+		w.annotate(ctx, vonageVendor, v1alpha1.AnnotationReconcileRequested, "now")
+		for _, vendor := range []client.Object{vonageVendor, dixaVendor, birdVendor} {
+			Eventually(func() string {
+				w.clock.Advance(time.Minute)
+
+				return reasonOfReady(refresh(ctx, w, vendor))
+			}).Should(Equal(v1alpha1.ReasonAvailable))
+			w.rests(vendor, hooklinetest.Current)
+		}
+		Expect(vonageVendor.Status.Account).To(Equal(&v1alpha1.ProviderAccount{URL: vendors.URL}), "nothing of a Secret")
+		Expect(dixaVendor.Status.Account.URL).To(Equal(vendors.URL + "/v1"))
+		Expect(birdVendor.Status.Account.ID).To(Equal("9b3f5a0c-6f1d-4c0e-9a57-0f3f2c1d4e5a"))
+		Expect(vonageVendor.Status.Capabilities).To(ContainElement("namesUnique"))
+		Expect(dixaVendor.Status.Capabilities).To(ContainElements("deliveryStatuses", "vendorOptions.dixa"))
+		Expect(birdVendor.Status.Capabilities).To(ContainElements("catalogue", "vendorOptions.bird"))
+	})
+
+	It("tells an unreachable vendor from a spec that cannot be used", func(ctx context.Context) {
+		w := newWorld(ctx)
+		w.secret(ctx, "vendor", map[string]string{"token": "a-rare-vendor-token"})
+		dixaVendor := w.webhookProvider("dixa")
+		dixaVendor.Spec = v1alpha1.WebhookProviderSpec{Dixa: &v1alpha1.DixaProvider{
+			URL: "http://127.0.0.1:1", TokenSecretRef: v1alpha1.SecretKeyReference{Name: "vendor", Key: "token"},
+		}}
+		birdVendor := w.clusterProvider("bird")
+		birdVendor.Spec = v1alpha1.ClusterWebhookProviderSpec{Bird: &v1alpha1.ClusterBirdProvider{
 			BirdAccount:        v1alpha1.BirdAccount{WorkspaceID: "9b3f5a0c-6f1d-4c0e-9a57-0f3f2c1d4e5a"},
-			AccessKeySecretRef: v1alpha1.ClusterSecretKeyReference{Namespace: w.ns, Name: "dixa", Key: "token"},
+			AccessKeySecretRef: v1alpha1.ClusterSecretKeyReference{Namespace: w.ns, Name: "vendor", Key: "token"},
 		}}
-		w.create(ctx, vendor)
-		w.create(ctx, cluster)
-		w.becomes(ctx, vendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonNotImplemented)
-		w.becomes(ctx, cluster, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonNotImplemented)
-		Expect(vendor.Status.Type).To(Equal(v1alpha1.ProviderTypeDixa))
+		birdVendor.Spec.CABundle = "-----BEGIN CERTIFICATE-----\nMIIBdzCC"
+		w.create(ctx, dixaVendor)
+		w.create(ctx, birdVendor)
+		condition := w.becomes(ctx, dixaVendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonUnreachable)
+		Expect(condition.Message).To(Equal("Trying again: the provider could not be reached: connection refused"))
+		condition = w.becomes(ctx, birdVendor, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonInvalidSpec)
+		Expect(condition.Message).To(ContainSubstring("spec.caBundle"))
 		sub := w.subscription("vendor", func(sub *v1alpha1.WebhookSubscription) { sub.Spec.ProviderRef.Name = "dixa" })
 		w.create(ctx, sub)
 		w.becomes(ctx, sub, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonProviderNotReady)
-		w.rests(vendor, hooklinetest.Failed)
-		w.rests(cluster, hooklinetest.Failed)
+		w.state(dixaVendor, "unreachable")
+		w.state(birdVendor, "invalid-spec")
+		w.rests(dixaVendor, hooklinetest.InProgress)
+		w.rests(birdVendor, hooklinetest.Failed)
 		w.rests(sub, hooklinetest.InProgress)
-		w.state(vendor, "not-implemented")
-		w.state(cluster, "not-implemented")
 	})
 
 	It("waits for a provider that does not exist", func(ctx context.Context) {
@@ -427,6 +493,35 @@ var _ = Describe("Providers", func() {
 		w.rests(provider, hooklinetest.Current)
 	})
 })
+
+func reasonOfReady(object client.Object) string {
+	if ready := meta.FindStatusCondition(conditionsOf(object), v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+
+	return ""
+}
+
+// answerAsVendor answers every request as one vendor or another may: first each in a way of its own that makes it
+// useless, and then, once healed, with an empty list.
+func answerAsVendor(out http.ResponseWriter, r *http.Request, healed bool) {
+	out.Header().Set("Content-Type", "application/json")
+	status, body := http.StatusOK, ""
+	switch {
+	case r.URL.Path == vonage.PathToken && healed:
+		body = `{"access_token":"an-access-token","expires_in":7200,"token_type":"Bearer"}`
+	case r.URL.Path == vonage.PathToken:
+		status, body = http.StatusBadRequest, `{"error":"invalid_client","error_description":"No such client"}`
+	case strings.HasPrefix(r.URL.Path, "/v1/webhooks") && !healed:
+		status = http.StatusBadGateway
+	case strings.HasPrefix(r.URL.Path, "/workspaces/") && !healed:
+		body = "<html>Welcome</html>"
+	default:
+		body = `{"subscriptions":[],"data":[],"results":[]}`
+	}
+	out.WriteHeader(status)
+	_, _ = out.Write([]byte(body)) // What the connection makes of it is the client's business.
+}
 
 // atCluster names a cluster provider.
 func atCluster(provider *v1alpha1.ClusterWebhookProvider) func(*v1alpha1.WebhookSubscription) {

@@ -73,11 +73,6 @@ func TestOutcomeOf(t *testing.T) {
 			err:    fmt.Errorf("spec.secretRef: %w", provider.ErrSecretInvalid),
 			want:   summary{outcomeStalled, v1alpha1.ReasonSecretInvalid, 0},
 		},
-		"NotImplemented": {
-			reason: "Another release may.",
-			err:    fmt.Errorf("opening: %w", provider.ErrNotImplemented),
-			want:   summary{outcomeStalled, v1alpha1.ReasonNotImplemented, 0},
-		},
 		"Timeout": {
 			reason: "It may have been bad luck.",
 			err:    fmt.Errorf("creating: %w", context.DeadlineExceeded),

@@ -38,9 +38,6 @@ const (
 	// ReasonRateLimited says that the provider asked to slow down, and when it will be asked again.
 	ReasonRateLimited = "RateLimited"
 
-	// ReasonNotImplemented says that this release cannot speak to this kind of provider yet.
-	ReasonNotImplemented = "NotImplemented"
-
 	// ReasonUnsupportedByProvider says that the spec has a field that the provider cannot honour.
 	ReasonUnsupportedByProvider = "UnsupportedByProvider"
 

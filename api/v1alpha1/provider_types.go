@@ -50,7 +50,7 @@ type ProviderSettings struct {
 	Timeout string `json:"timeout,omitempty"`
 
 	// rateLimit of requests to the provider, shared by all its subscriptions. Omitted: the limit that the vendor
-	// documents, and none for the dispatcher.
+	// documents, at Dixa 10 a second for each token, and otherwise none.
 	// +optional
 	RateLimit *ProviderRateLimit `json:"rateLimit,omitempty"`
 
@@ -95,7 +95,8 @@ type ProviderRateLimit struct {
 	Burst *int32 `json:"burst,omitempty"`
 }
 
-// ProviderURL is the base of a provider's API.
+// ProviderURL is the base of a provider's API. With http:// credentials and signing secrets are readable on the way:
+// it is for networks that are trusted.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=2048
 // +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://[^/?#@:][^?#@]*$')",message="url: must be an absolute http:// or https:// URL with a host, and neither user information, query nor fragment; write it like https://api.example.com"

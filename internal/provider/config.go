@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 )
@@ -32,9 +33,6 @@ var ErrSecretNotFound = errors.New("secret not found")
 
 // ErrSecretInvalid answers that a Secret exists and its value cannot be used.
 var ErrSecretInvalid = errors.New("secret invalid")
-
-// ErrNotImplemented answers that this release has no client for the kind of API.
-var ErrNotImplemented = errors.New("not implemented")
 
 // ErrNoEmbedded answers that the process has no dispatcher of its own.
 var ErrNoEmbedded = errors.New("this process runs no dispatcher")
@@ -121,8 +119,8 @@ func (c Config) callTimeout() time.Duration {
 }
 
 // Configure reads a provider resource and its credentials. fallback is the interval where the spec has none;
-// 0 means v1alpha1.DefaultInterval. The error wraps ErrSecretNotFound, ErrSecretInvalid, ErrNotImplemented or
-// ErrInvalid where one of them is the cause.
+// 0 means v1alpha1.DefaultInterval. The error wraps ErrSecretNotFound, ErrSecretInvalid or ErrInvalid
+// where one of them is the cause.
 func Configure(ctx context.Context, p v1alpha1.Provider, secrets Secrets, fallback time.Duration) (Config, error) {
 	spec := p.Resolved()
 	cfg := Config{
@@ -242,11 +240,8 @@ func dixaURL(text string) string {
 	}
 }
 
-// birdURL is the vendor's own API.
-const birdURL = "https://api.bird.com"
-
 func (c *Config) bird(ctx context.Context, spec *v1alpha1.ClusterBirdProvider, secrets Secrets) (err error) {
-	c.URL = cmp.Or(strings.TrimRight(string(spec.URL), "/"), birdURL)
+	c.URL = cmp.Or(strings.TrimRight(string(spec.URL), "/"), bird.DefaultBaseURL)
 	c.Account, c.Organization = string(spec.WorkspaceID), string(spec.OrganizationID)
 	c.Token, err = credential(ctx, secrets, "spec.bird.accessKeySecretRef", spec.AccessKeySecretRef)
 

@@ -13,7 +13,6 @@ import (
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 	"github.com/hookline-dev/hookline/internal/provider"
-	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 // TestRetryAfterHoldsForAll: what one caller is asked to wait, all wait, and none asks meanwhile.
@@ -160,9 +159,7 @@ func TestPaceCountsRequests(t *testing.T) {
 	}))
 	ctx := t.Context()
 
-	if _, err := account.Create(ctx, subscription.Draft{
-		Name: "counted", URL: "https://a.example.com/", Events: []string{v.event}, Enabled: true,
-	}); err != nil {
+	if _, err := account.Create(ctx, v.draft()); err != nil {
 		t.Fatal(err)
 	}
 

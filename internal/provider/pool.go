@@ -23,17 +23,17 @@ type Factory struct {
 	UserAgent string
 }
 
-// client makes the client for one account; one of a vendor keeps the pace. The error wraps ErrNotImplemented,
-// ErrNoEmbedded or ErrInvalid where one of them is the cause; a dispatcher elsewhere is asked what it can do, so any
-// error of the port may come too.
+// client makes the client for one account; one of a vendor keeps the pace. The error wraps ErrNoEmbedded or
+// ErrInvalid where one of them is the cause; a dispatcher elsewhere is asked what it can do, so any error of the port may
+// come too.
 func (f *Factory) client(ctx context.Context, cfg Config, clock clockwork.Clock, pace *pace) (subscription.API, error) {
 	switch {
 	case cfg.Type == v1alpha1.ProviderTypeVonage:
 		return f.vonage(cfg, clock, pace)
 	case cfg.Type == v1alpha1.ProviderTypeDixa:
 		return f.dixa(cfg, clock, pace)
-	case cfg.Type != v1alpha1.ProviderTypeDispatcher:
-		return nil, fmt.Errorf("%w: this release cannot speak to %s yet", ErrNotImplemented, cfg.Type)
+	case cfg.Type == v1alpha1.ProviderTypeBird:
+		return f.bird(cfg, clock, pace)
 	case cfg.URL == "" && f.Embedded == nil:
 		return nil, fmt.Errorf("%w: set spec.dispatcher.url and spec.dispatcher.tokenSecretRef", ErrNoEmbedded)
 	case cfg.URL == "":

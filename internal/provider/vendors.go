@@ -10,6 +10,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"golang.org/x/time/rate"
 
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 	"github.com/hookline-dev/hookline/internal/subscription"
@@ -67,6 +68,26 @@ func (f *Factory) dixa(cfg Config, clock clockwork.Clock, pace *pace) (subscript
 	})
 	if err != nil {
 		return nil, invalidSpec("spec.dixa", err)
+	}
+
+	return client, nil
+}
+
+// bird is the client of Bird. It asks nothing yet.
+func (f *Factory) bird(cfg Config, clock clockwork.Clock, pace *pace) (subscription.API, error) {
+	transport, err := f.transport(cfg)
+	if err != nil {
+		return nil, err
+	}
+
+	client, err := bird.NewClient(bird.ClientConfig{
+		BaseURL: cfg.URL, AccessKey: cfg.token, WorkspaceID: cfg.Account, OrganizationID: cfg.Organization,
+		Transport: &paced{pace: pace, next: transport}, Timeout: cfg.Timeout, Clock: clock,
+		// As above: the vendor takes https endpoints alone, and only those of its pattern.
+		AllowAnyURL: isPlain(cfg.URL),
+	})
+	if err != nil {
+		return nil, invalidSpec("spec.bird", err)
 	}
 
 	return client, nil

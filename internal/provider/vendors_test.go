@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/tokens"
@@ -39,10 +40,12 @@ type vendor struct {
 	spec func(url string) v1alpha1.WebhookProviderSpec
 	// secrets are the values of the Secret "vendor" that carry a token.
 	secrets func(token string) secrets
-	// list is the path of the list, and of the account's URL before it.
-	list string
+	// base is the path of the account's URL, and list that of the list.
+	base, list string
 	// event is one that the vendor has.
 	event string
+	// nameless: subscriptions have no name.
+	nameless bool
 }
 
 var vendors = map[string]vendor{
@@ -77,8 +80,30 @@ var vendors = map[string]vendor{
 			}}
 		},
 		secrets: func(token string) secrets { return secrets{"team/vendor/token": token} },
-		list:    "/v1/webhooks", event: "ConversationCreated",
+		base:    "/v1", list: "/v1/webhooks", event: "ConversationCreated",
 	},
+	"Bird": {
+		spec: func(url string) v1alpha1.WebhookProviderSpec {
+			return v1alpha1.WebhookProviderSpec{Bird: &v1alpha1.BirdProvider{
+				BirdAccount: v1alpha1.BirdAccount{
+					URL: v1alpha1.ProviderURL(url), WorkspaceID: v1alpha1.BirdID(bird.WorkspaceID(tenant)),
+				},
+				AccessKeySecretRef: v1alpha1.SecretKeyReference{Name: "vendor", Key: "accessKey"},
+			}}
+		},
+		secrets: func(token string) secrets { return secrets{"team/vendor/accessKey": token} },
+		list:    "/workspaces/" + bird.WorkspaceID(tenant) + "/webhook-subscriptions", event: "channels.sms.outbound", nameless: true,
+	},
+}
+
+// draft is one that the vendor takes.
+func (v vendor) draft() subscription.Draft {
+	draft := subscription.Draft{Name: "over-tls", URL: "https://a.example.com/", Events: []string{v.event}, Enabled: true}
+	if v.nameless {
+		draft.Name = ""
+	}
+
+	return draft
 }
 
 // forEachVendor runs a test once for each.
@@ -216,9 +241,7 @@ func TestVendorsOverTLS(t *testing.T) {
 		account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v))
 		ctx := t.Context()
 
-		created, err := account.Create(ctx, subscription.Draft{
-			Name: "over-tls", URL: "https://a.example.com/", Events: []string{v.event}, Enabled: true,
-		})
+		created, err := account.Create(ctx, v.draft())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +270,7 @@ func TestVendorsOverTLS(t *testing.T) {
 		}
 
 		status := account.Config().AccountStatus()
-		if status == nil || u.URL+v.list != status.URL+v.list[strings.LastIndex(v.list, "/webhooks"):] || strings.Contains(fmt.Sprint(status), goodToken) {
+		if status == nil || status.URL != u.URL+v.base || strings.Contains(fmt.Sprint(status), goodToken) {
 			t.Errorf("the account is %+v", status)
 		}
 
