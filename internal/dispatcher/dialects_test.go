@@ -452,8 +452,9 @@ func TestVonageClients(t *testing.T) {
 		t.Errorf("a tenant's own token: %d %s", static.status, static.body)
 	}
 	// An access token of Vonage's is none of the other APIs'.
-	for _, path := range []string{"/webhooks/subscriptions", "/v1/webhooks"} {
-		if got := s.send(t, http.MethodGet, path, http.Header{"Authorization": {"Bearer " + s.accessToken(t)}}, ""); got.status != http.StatusUnauthorized {
+	for path, want := range map[string]int{"/webhooks/subscriptions": http.StatusBadRequest, "/v1/webhooks": http.StatusUnauthorized} {
+		header := http.Header{"Authorization": {"Bearer " + s.accessToken(t)}, "Accept": {native.MediaType}}
+		if got := s.send(t, http.MethodGet, path, header, ""); got.status != want {
 			t.Errorf("GET %s by an access token of Vonage's: %d %s", path, got.status, got.body)
 		}
 	}
