@@ -18,13 +18,13 @@ import (
 // hundred parts HTTP status codes into classes.
 const hundred = 100
 
-// mergeDeliveries is what a status should tell of deliveries: latest, where the result of one turned, an event came
-// or went, or one is newer by refresh than what is shown of it; otherwise shown as it is, whose times may so be
-// that much behind.
+// mergeDeliveries is what a status should tell of deliveries: kept and latest, where the result of one turned, an event
+// came or went, or one is newer by refresh than what is shown of it; otherwise shown as it is, whose times may so be
+// that much behind. kept are those of shown that were not read again.
 func mergeDeliveries(
-	shown []v1alpha1.DeliveryStatus, latest []subscription.DeliveryStatus, refresh time.Duration,
+	shown, kept []v1alpha1.DeliveryStatus, latest []subscription.DeliveryStatus, refresh time.Duration,
 ) []v1alpha1.DeliveryStatus {
-	next := deliveriesOf(latest)
+	next := mostTelling(append(slices.Clone(kept), deliveriesOf(latest)...))
 
 	same := slices.EqualFunc(shown, next, func(a, b v1alpha1.DeliveryStatus) bool {
 		turned := a.Success != b.Success || a.ResponseCode/hundred != b.ResponseCode/hundred
@@ -47,7 +47,7 @@ func newer(a, b *metav1.Time, by time.Duration) bool {
 	return b.Sub(a.Time) >= by
 }
 
-// deliveriesOf are statuses in the order of the API: failing ones first, then by event, and not too many.
+// deliveriesOf are statuses in the form of the API.
 func deliveriesOf(latest []subscription.DeliveryStatus) []v1alpha1.DeliveryStatus {
 	var out []v1alpha1.DeliveryStatus
 
@@ -64,6 +64,22 @@ func deliveriesOf(latest []subscription.DeliveryStatus) []v1alpha1.DeliveryStatu
 		out = append(out, made)
 	}
 
+	return out
+}
+
+// ofEvents are the statuses of events; all where nobody else has events.
+func ofEvents(shown []v1alpha1.DeliveryStatus, events []string, several bool) []v1alpha1.DeliveryStatus {
+	return slices.DeleteFunc(slices.Clone(shown), func(status v1alpha1.DeliveryStatus) bool {
+		return several && !slices.ContainsFunc(events, func(event string) bool {
+			pattern, err := subscription.ParsePattern(event)
+
+			return err == nil && pattern.Matches(status.Event)
+		})
+	})
+}
+
+// mostTelling are statuses in the order of the API: failing ones first, then by event, each event once, and not too many.
+func mostTelling(out []v1alpha1.DeliveryStatus) []v1alpha1.DeliveryStatus {
 	slices.SortFunc(out, func(a, b v1alpha1.DeliveryStatus) int {
 		if a.Success != b.Success {
 			if b.Success {
@@ -76,7 +92,38 @@ func deliveriesOf(latest []subscription.DeliveryStatus) []v1alpha1.DeliveryStatu
 		return cmp.Compare(a.Event, b.Event)
 	})
 
+	told := map[string]bool{}
+	out = slices.DeleteFunc(out, func(status v1alpha1.DeliveryStatus) bool {
+		again := told[status.Event]
+		told[status.Event] = true
+
+		return again
+	})
+
 	return out[:min(len(out), v1alpha1.MaxDeliveryStatuses)]
+}
+
+// mergedState is what the provider decided of several subscriptions: suspended as soon as one is.
+func mergedState(made []*unitScope) subscription.State {
+	suspended := slices.DeleteFunc(slices.Clone(made), func(u *unitScope) bool { return !u.remote.State.IsSuspended() })
+	if len(suspended) == 0 {
+		return subscription.State{}
+	}
+
+	state := suspended[0].remote.State
+	if len(made) == 1 {
+		return state
+	}
+
+	message := fmt.Sprintf("%d of %d subscriptions, such as that for %s",
+		len(suspended), len(made), namesOf(suspended[0].want.Draft.Events))
+	if state.Message != "" {
+		message += ", because " + state.Message
+	}
+
+	state.Message = message
+
+	return state
 }
 
 // delivering is the condition of that type.

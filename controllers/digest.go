@@ -65,11 +65,44 @@ func credentialsDigest(uid types.UID, draft subscription.Draft) (string, error) 
 	return digestPrefix + hex.EncodeToString(key), nil
 }
 
-// newSigningSecret is a random signing secret in the text form of Standard Webhooks.
-func newSigningSecret() string {
+// Sizes of generated signing secrets, in bytes of randomness. Dixa's are of 64 hexadecimal digits, and a plain one of
+// the same length holds as much.
+const (
+	hexSecretBytes = 32
+	hexSecretChars = 2 * hexSecretBytes
+)
+
+// newSigningSecret is a random signing secret in a form of text.
+func newSigningSecret(form subscription.SecretText) string {
 	key := make([]byte, subscription.GeneratedSecretBytes)
 	// crypto/rand.Read never fails: it ends the program where the system has no randomness.
 	_, _ = rand.Read(key)
 
-	return subscription.SecretPrefix + base64.StdEncoding.EncodeToString(key)
+	switch form {
+	case subscription.SecretTextBase64:
+		return base64.StdEncoding.EncodeToString(key)
+	case subscription.SecretTextHex, subscription.SecretTextPlain:
+		return hex.EncodeToString(key[:hexSecretBytes])
+	default:
+		return subscription.SecretPrefix + base64.StdEncoding.EncodeToString(key)
+	}
+}
+
+// hasForm tells whether a generated signing secret is of a form, which it may not be after its subscription has moved to
+// another provider or format.
+func hasForm(secret string, form subscription.SecretText) bool {
+	switch form {
+	case subscription.SecretTextBase64:
+		_, err := base64.StdEncoding.Strict().DecodeString(secret)
+
+		return err == nil
+	case subscription.SecretTextHex:
+		_, err := hex.DecodeString(secret)
+
+		return err == nil && len(secret) == hexSecretChars
+	case subscription.SecretTextPlain:
+		return !strings.HasPrefix(secret, subscription.SecretPrefix)
+	default:
+		return strings.HasPrefix(secret, subscription.SecretPrefix)
+	}
 }

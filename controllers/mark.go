@@ -3,6 +3,7 @@ package controllers
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,25 +14,29 @@ import (
 const (
 	markHashBytes = 12
 	markSeparator = " "
+	hashSeparator = ","
 )
 
-// createMark is the value of the annotation create-pending: a create was about to be asked for.
+// createMark is the value of the annotation create-pending: creates were about to be asked for.
 type createMark struct {
 	// At is when, to the millisecond.
 	At time.Time
-	// Hash stands for the provider and the natural key of the subscription.
-	Hash string
+	// Hashes stand for the provider and the natural keys of the subscriptions, each once.
+	Hashes []string
 }
+
+// has tells whether a natural key is in the mark.
+func (m createMark) has(hash string) bool { return slices.Contains(m.Hashes, hash) }
 
 // String is the annotation's value.
 func (m createMark) String() string {
-	return m.At.UTC().Format("2006-01-02T15:04:05.000Z07:00") + markSeparator + m.Hash
+	return m.At.UTC().Format("2006-01-02T15:04:05.000Z07:00") + markSeparator + strings.Join(m.Hashes, hashSeparator)
 }
 
 // markOf reads the annotation; found is false where there is none that can be read.
 func markOf(sub *v1alpha1.WebhookSubscription) (mark createMark, found bool) {
-	at, hash, found := strings.Cut(sub.Annotations[v1alpha1.AnnotationCreatePending], markSeparator)
-	if !found || hash == "" {
+	at, hashes, found := strings.Cut(sub.Annotations[v1alpha1.AnnotationCreatePending], markSeparator)
+	if !found || hashes == "" {
 		return createMark{}, false
 	}
 
@@ -40,14 +45,16 @@ func markOf(sub *v1alpha1.WebhookSubscription) (mark createMark, found bool) {
 		return createMark{}, false
 	}
 
-	return createMark{At: moment, Hash: hash}, true
+	return createMark{At: moment, Hashes: strings.Split(hashes, hashSeparator)}, true
 }
 
 // naturalKeyHash stands for a natural key at a provider. It names the provider by kind and name and not by UID,
 // which a restored backup changes.
-func naturalKeyHash(p v1alpha1.Provider, caps subscription.Capabilities, name, url string, events []string) string {
+func naturalKeyHash(
+	p v1alpha1.Provider, caps subscription.Capabilities, name, url string, events []string, options subscription.Options,
+) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		string(p.ProviderKind()), p.GetName(), caps.KeyOf(name, url, events),
+		string(p.ProviderKind()), p.GetName(), caps.KeyOf(name, url, events, options),
 	}, "\x00")))
 
 	return hex.EncodeToString(sum[:markHashBytes])

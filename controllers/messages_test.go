@@ -53,7 +53,7 @@ func TestBlockedMessages(t *testing.T) {
 
 	const advice = ". Mend that, or set spec.deletionPolicy to Orphan to leave it behind"
 
-	several := planDeletion(farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: make([]match, 2)})[0]
+	several := planDeletion(farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: [][]match{make([]match, 2)}})[0]
 
 	cases := map[string]struct {
 		reason string

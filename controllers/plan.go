@@ -97,6 +97,10 @@ const (
 type action struct {
 	Verb  verb
 	Cause cause
+	// Unit is the index of the unit that the step is for; none for a subscription that is no longer asked for.
+	Unit int
+	// After are the units that must be as asked for before this step, which takes away what they replace.
+	After []int
 	// ID is the subscription acted on; empty for a create.
 	ID string
 	// Draft belongs to a create.
@@ -132,7 +136,13 @@ func plan(want desired, have observed, caps subscription.Capabilities) []action 
 
 // refuse names what the provider cannot honour before anything is asked of it.
 func refuse(want desired, caps subscription.Capabilities) (action, bool) {
-	err := want.Draft.Validate(caps)
+	draft := want.Draft
+	if caps.Has(subscription.FieldSecret) && caps.SecretTextFor(draft.Delivery.Format) != subscription.SecretTextStandardWebhooks {
+		// What its text means, and whether that is enough, is for the vendor's own client to judge.
+		draft.Secret = ""
+	}
+
+	err := draft.Validate(caps)
 
 	var (
 		unsupported *subscription.UnsupportedError
@@ -262,11 +272,17 @@ func mend(want desired, have observed, remote subscription.Subscription, caps su
 	}
 
 	why := causeSpec
-	if len(fields) > 0 && !want.SpecChanged && have.ID != "" {
+
+	switch {
+	case len(fields) == 0 || want.SpecChanged || have.ID == "":
+	case caps.CredentialsReadable && have.CredentialsDigest != "" && want.CredentialsDigest != "" &&
+		want.CredentialsDigest != have.CredentialsDigest && onlyCredentials(fields):
+		why = causeRotation
+	default:
 		why = causeDrift
 	}
 
-	pushed := pushSecrets(&patch, want, have)
+	pushed := pushSecrets(&patch, want, have, caps)
 	if len(fields) == 0 && len(pushed) > 0 {
 		why = causeRotation
 	}
@@ -289,12 +305,39 @@ func mend(want desired, have observed, remote subscription.Subscription, caps su
 
 	slices.Sort(fields)
 
+	if fixed := immutable(fields, caps); len(fixed) > 0 {
+		return []action{stall(v1alpha1.ReasonInvalidSpec,
+			"%s: the provider cannot change that of an existing subscription (%s): ask for what it has, "+
+				"or remove spec.subscriptionId to have another created",
+			joinFields(fixed), remote.ID)}
+	}
+
 	return []action{{Verb: verbUpdate, Cause: why, ID: remote.ID, Patch: patch, Fields: slices.Compact(fields)}}
+}
+
+// onlyCredentials tells whether nothing differs but what credentials are part of.
+func onlyCredentials(fields []subscription.Field) bool {
+	return !slices.ContainsFunc(fields, func(field subscription.Field) bool {
+		return field != subscription.FieldBasic && field != subscription.FieldBearer && field != subscription.FieldHeaders
+	})
+}
+
+// immutable are those of the fields that the provider cannot change.
+func immutable(fields []subscription.Field, caps subscription.Capabilities) []subscription.Field {
+	var out []subscription.Field
+
+	for _, field := range fields {
+		if caps.IsImmutable(field) {
+			out = append(out, field)
+		}
+	}
+
+	return out
 }
 
 // pushSecrets adds the secret values that the provider was not given yet. What it holds cannot be read back
 // in general, so digests of what was pushed decide.
-func pushSecrets(patch *subscription.Patch, want desired, have observed) []subscription.Field {
+func pushSecrets(patch *subscription.Patch, want desired, have observed, caps subscription.Capabilities) []subscription.Field {
 	var pushed []subscription.Field
 
 	if want.Draft.Secret != "" && want.SecretDigest != have.SecretDigest {
@@ -302,7 +345,8 @@ func pushSecrets(patch *subscription.Patch, want desired, have observed) []subsc
 		pushed = append(pushed, subscription.FieldSecret)
 	}
 
-	if want.CredentialsDigest == have.CredentialsDigest {
+	// Where credentials come back, difference has compared the values themselves.
+	if want.CredentialsDigest == have.CredentialsDigest || caps.CredentialsReadable {
 		return pushed
 	}
 
@@ -412,11 +456,14 @@ func sameHeaders(want, have []subscription.Header, caps subscription.Capabilitie
 	return slices.Equal(asListed(want, caps), asListed(have, caps))
 }
 
-// asListed are headers in one order, without the values that do not come back.
+// asListed are headers in one order, without what does not come back: the values of sensitive ones, or where those do
+// come back, that they are sensitive.
 func asListed(headers []subscription.Header, caps subscription.Capabilities) []subscription.Header {
 	out := slices.Clone(headers)
 	for i := range out {
-		if out[i].Sensitive && !caps.CredentialsReadable {
+		if caps.CredentialsReadable {
+			out[i].Sensitive = false
+		} else if out[i].Sensitive {
 			out[i].Value = ""
 		}
 	}
@@ -470,40 +517,6 @@ func optionFields(want, have subscription.Options, caps subscription.Capabilitie
 	return fields
 }
 
-// farewell is what planDeletion decides on.
-type farewell struct {
-	// Policy is the effective deletion policy.
-	Policy v1alpha1.DeletionPolicy
-	// ID is the subscription that the status knows; empty while there is none.
-	ID string
-	// Pending and Matches: as in observed.
-	Pending bool
-	Matches []match
-	// HeldBy is another resource that holds ID; empty where none does.
-	HeldBy string
-}
-
-// planDeletion decides what becomes of the remote subscription of a resource that is deleted.
-func planDeletion(in farewell) []action {
-	switch {
-	case in.ID != "" && (in.Policy == v1alpha1.DeletionPolicyOrphan || in.HeldBy != ""):
-		return []action{{Verb: verbOrphan, ID: in.ID}}
-	case in.ID != "":
-		return []action{{Verb: verbDelete, ID: in.ID}}
-	case !in.Pending || in.Policy == v1alpha1.DeletionPolicyOrphan || len(in.Matches) == 0:
-		return nil
-	case len(in.Matches) > 1:
-		return []action{stall(v1alpha1.ReasonDeletionBlocked,
-			"Several subscriptions match the one that was being created (%s), so none is deleted: "+
-				"delete the right one at the provider, or set spec.deletionPolicy to Orphan",
-			joinIDs(in.Matches))}
-	case in.Matches[0].HeldBy != "":
-		return nil
-	default:
-		return []action{{Verb: verbDelete, ID: in.Matches[0].ID}}
-	}
-}
-
 func stall(reason, format string, args ...any) action {
 	return action{Verb: verbStall, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
@@ -525,8 +538,11 @@ func notFound(id string) action {
 
 func nameConflict(name, id string) action {
 	what := "like this one"
+	mend := "delete it there, or take it over by spec.subscriptionId"
+
 	if name != "" {
 		what = fmt.Sprintf("named %q", name)
+		mend = "choose another spec.name, or take it over with spec.adoptionPolicy IfNameMatches"
 	}
 
 	if id != "" {
@@ -534,9 +550,7 @@ func nameConflict(name, id string) action {
 	}
 
 	return stall(v1alpha1.ReasonNameConflict,
-		"The provider has a subscription %s that is not managed by this resource: "+
-			"choose another spec.name, or take it over with spec.adoptionPolicy IfNameMatches",
-		what)
+		"The provider has a subscription %s that is not managed by this resource: %s", what, mend)
 }
 
 func ambiguous(matches []match) action {

@@ -419,17 +419,17 @@ func TestPlanDeletion(t *testing.T) {
 	}{
 		"Delete": {
 			reason: "What we made goes with the resource.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, ID: "sub-1"},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Remotes: []held{{ID: "sub-1"}}},
 			expect: []action{{Verb: verbDelete, ID: "sub-1"}},
 		},
 		"Orphan": {
 			reason: "The policy leaves it.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyOrphan, ID: "sub-1"},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyOrphan, Remotes: []held{{ID: "sub-1"}}},
 			expect: []action{{Verb: verbOrphan, ID: "sub-1"}},
 		},
 		"Held": {
 			reason: "Another resource still needs it.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, ID: "sub-1", HeldBy: "team/other"},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Remotes: []held{{ID: "sub-1", By: "team/other"}}},
 			expect: []action{{Verb: verbOrphan, ID: "sub-1"}},
 		},
 		"Nothing": {
@@ -438,7 +438,7 @@ func TestPlanDeletion(t *testing.T) {
 		},
 		"PendingFound": {
 			reason: "The create whose answer was lost had happened.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: one},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: [][]match{one}},
 			expect: []action{{Verb: verbDelete, ID: "sub-1"}},
 		},
 		"PendingNotFound": {
@@ -447,17 +447,17 @@ func TestPlanDeletion(t *testing.T) {
 		},
 		"PendingOrphan": {
 			reason: "It may stay, so there is no need to know.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyOrphan, Pending: true, Matches: one},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyOrphan, Pending: true, Matches: [][]match{one}},
 		},
 		"PendingHeld": {
 			reason: "It is another resource's.",
-			in: farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: []match{
+			in: farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: [][]match{{
 				{Subscription: subscription.Subscription{ID: "sub-1"}, HeldBy: "team/other"},
-			}},
+			}}},
 		},
 		"PendingAmbiguous": {
 			reason: "A stranger's might be deleted.",
-			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: append(one, one...)},
+			in:     farewell{Policy: v1alpha1.DeletionPolicyDelete, Pending: true, Matches: [][]match{append(one, one...)}},
 			expect: []action{{Verb: verbStall, Reason: v1alpha1.ReasonDeletionBlocked}},
 		},
 	}

@@ -171,12 +171,12 @@ func TestDigests(t *testing.T) {
 		t.Error("the digest does not tell secrets apart, or stands for none")
 	}
 
-	first, second := newSigningSecret(), newSigningSecret()
+	first, second := newSigningSecret(""), newSigningSecret("")
 	if strings.Contains(same, "secret") || first == second {
 		t.Error("a digest holds a value, or two generated secrets are equal")
 	}
 
-	if err := subscription.ValidateSecret(newSigningSecret()); err != nil {
+	if err := subscription.ValidateSecret(newSigningSecret("")); err != nil {
 		t.Errorf("a generated secret is refused: %v", err)
 	}
 }
@@ -184,7 +184,7 @@ func TestDigests(t *testing.T) {
 func TestMark(t *testing.T) {
 	t.Parallel()
 
-	mark := createMark{At: time.Date(2026, 11, 22, 20, 4, 24, 123e6, time.UTC), Hash: "abc123"}
+	mark := createMark{At: time.Date(2026, 11, 22, 20, 4, 24, 123e6, time.UTC), Hashes: []string{"abc123", "def456"}}
 	annotated := func(value string) *v1alpha1.WebhookSubscription {
 		sub := &v1alpha1.WebhookSubscription{}
 		sub.Annotations = map[string]string{v1alpha1.AnnotationCreatePending: value}
@@ -207,11 +207,11 @@ func TestMark(t *testing.T) {
 	p := &v1alpha1.WebhookProvider{}
 	p.Name = "p"
 
-	if naturalKeyHash(p, caps, "a", "u", nil) != naturalKeyHash(p, caps, "a", "v", []string{"e"}) {
+	if naturalKeyHash(p, caps, "a", "u", nil, subscription.Options{}) != naturalKeyHash(p, caps, "a", "v", []string{"e"}, subscription.Options{}) {
 		t.Error("what is not of the natural key changes its hash")
 	}
 
-	if naturalKeyHash(p, caps, "a", "u", nil) == naturalKeyHash(p, caps, "b", "u", nil) {
+	if naturalKeyHash(p, caps, "a", "u", nil, subscription.Options{}) == naturalKeyHash(p, caps, "b", "u", nil, subscription.Options{}) {
 		t.Error("two natural keys have one hash")
 	}
 }
@@ -285,7 +285,7 @@ func TestMergeDeliveries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 
-			if diff := cmp.Diff(tc.want, mergeDeliveries(tc.shown, tc.latest, 5*time.Minute)); diff != "" {
+			if diff := cmp.Diff(tc.want, mergeDeliveries(tc.shown, nil, tc.latest, 5*time.Minute)); diff != "" {
 				t.Errorf("%s\nmergeDeliveries (-want +got):\n%s", tc.reason, diff)
 			}
 		})
@@ -298,7 +298,7 @@ func TestMergeDeliveries(t *testing.T) {
 
 	many[59].Success, many[59].ResponseCode = false, 500
 
-	merged := mergeDeliveries(nil, many, time.Minute)
+	merged := mergeDeliveries(nil, nil, many, time.Minute)
 	if len(merged) != v1alpha1.MaxDeliveryStatuses || merged[0].Event != "e59" {
 		t.Errorf("of 60 statuses %d are shown, %s first: want %d, the failing one first", len(merged), merged[0].Event, v1alpha1.MaxDeliveryStatuses)
 	}

@@ -122,11 +122,16 @@ func secretNames(sub *v1alpha1.WebhookSubscription) []string {
 }
 
 func remoteKeys(sub *v1alpha1.WebhookSubscription) []string {
-	if sub.Status.Provider == nil || sub.Status.SubscriptionID == "" {
+	if sub.Status.Provider == nil {
 		return nil
 	}
 
-	return []string{remoteKey(sub.Status.Provider.UID, sub.Status.SubscriptionID)}
+	var keys []string
+	for _, remote := range remotesOf(&sub.Status) {
+		keys = append(keys, remoteKey(sub.Status.Provider.UID, remote.ID))
+	}
+
+	return keys
 }
 
 // providerSecrets are the Secrets that hold a provider's credentials.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,25 +23,132 @@ import (
 const minLookAgain = time.Second
 
 // act does what was planned. Everything that can fail at the API server comes before the provider is asked, so
-// that after a create only its record in the status is left to write.
+// that after a create only its record in the status is left to write. What one unit cannot be given holds up no other,
+// unless nothing can be asked of the provider at all.
 func (s *subscriptionScope) act(ctx context.Context) error {
 	if err := s.anchor(ctx); err != nil {
 		return err
 	}
 
-	for _, step := range s.actions {
+	for i, step := range s.actions {
 		if step.Verb != verbStall && step.Verb != verbObserve {
 			s.flow.acted = true
 		}
 
-		if err := s.do(ctx, step); err != nil {
-			return err
+		if s.mustWait(step) {
+			continue
 		}
+
+		if err := s.do(ctx, step); err != nil && s.failed(step, err) {
+			s.forgo(s.actions[i+1:])
+
+			break
+		}
+	}
+
+	return s.settle(ctx)
+}
+
+// settle records what came of acting.
+func (s *subscriptionScope) settle(ctx context.Context) error {
+	failure := s.summed()
+	if s.moved && failure != nil {
+		// The status stays with the previous provider until all is at the present one: the mark finds it again.
+		return failure
 	}
 
 	s.record()
 
-	return s.renewMark(ctx)
+	if err := s.copySigningSecret(ctx); err != nil && failure == nil {
+		failure = err
+	}
+
+	if failure != nil {
+		return failure
+	}
+
+	s.attempts.Delete(s.sub.UID)
+
+	if err := s.renewMark(ctx); err != nil {
+		return err
+	}
+
+	return s.matchless()
+}
+
+// mustWait tells whether a step needs something done first that was not.
+func (s *subscriptionScope) mustWait(step action) bool {
+	if step.Unit != none {
+		return s.units[step.Unit].failure != nil
+	}
+
+	return slices.ContainsFunc(step.After, func(i int) bool { return s.units[i].failure != nil })
+}
+
+// failed notes what became of a step, and tells whether nothing else is worth trying.
+func (s *subscriptionScope) failed(step action, err error) (hopeless bool) {
+	if step.Unit == none {
+		s.gone = append(s.gone, unitOutcome{What: s.whatIs(step.ID), Err: err})
+	} else {
+		s.units[step.Unit].failure = err
+	}
+
+	out := outcomeOf(err)
+
+	return out.kind != outcomeStalled && (out.kind != outcomeWaiting || out.reason == v1alpha1.ReasonProviderNotReady)
+}
+
+// forgo notes what is not tried any more.
+func (s *subscriptionScope) forgo(steps []action) {
+	for _, step := range steps {
+		if step.Unit != none && s.units[step.Unit].failure == nil {
+			s.units[step.Unit].unreached = true
+		}
+	}
+}
+
+// whatIs names an entry by its events.
+func (s *subscriptionScope) whatIs(id string) string {
+	for i := range s.entries {
+		if s.entries[i].ID == id && len(s.entries[i].Events) > 0 {
+			return namesOf(s.entries[i].Events)
+		}
+	}
+
+	return id
+}
+
+// maxEventsTold is how many events name a subscription in a message.
+const maxEventsTold = 3
+
+// namesOf names events to a human.
+func namesOf(events []string) string {
+	if len(events) <= maxEventsTold {
+		return strings.Join(events, ", ")
+	}
+
+	return fmt.Sprintf("%s and %d more", strings.Join(events[:maxEventsTold], ", "), len(events)-maxEventsTold)
+}
+
+// summed is what came of all units together.
+func (s *subscriptionScope) summed() error {
+	units := make([]unitOutcome, 0, len(s.units))
+	for _, u := range s.units {
+		units = append(units, unitOutcome{What: namesOf(u.want.Draft.Events), Err: u.failure, Unreached: u.unreached})
+	}
+
+	return summed(units, s.gone)
+}
+
+// matchless says which patterns match nothing, once all that does match is as asked for.
+func (s *subscriptionScope) matchless() error {
+	if len(s.unmatched) == 0 {
+		return nil
+	}
+
+	return terminal(v1alpha1.ReasonNoMatchingEvents,
+		"spec.events: the provider has no event type that matches %s: correct the pattern, or wait until it has one. "+
+			"It is looked up again at the provider's interval", namesOf(s.unmatched))
 }
 
 func (s *subscriptionScope) do(ctx context.Context, step action) error {
@@ -50,18 +158,63 @@ func (s *subscriptionScope) do(ctx context.Context, step action) error {
 	case verbUpdate:
 		return s.update(ctx, step)
 	case verbAdopt, verbRecover, verbObserve:
-		return s.take(step)
-	default:
-		s.record()
+		s.take(step)
 
+		return nil
+	case verbDelete:
+		return s.prune(ctx, step)
+	case verbOrphan:
+		s.drop(step.ID)
+
+		return nil
+	default:
 		return terminal(step.Reason, "%s", step.Message)
 	}
 }
 
-// anchor readies the resource for what is planned: the finalizer, and the mark that a create is about to be asked
+// prune deletes a subscription that is no longer asked for.
+func (s *subscriptionScope) prune(ctx context.Context, step action) error {
+	if err := s.deleteRemote(ctx, step.ID); err != nil {
+		return err
+	}
+
+	s.event(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete",
+		"Deleted subscription "+step.ID+" ("+s.whatIs(step.ID)+"), which is no longer asked for")
+	s.log.Info("Deleted a subscription that is no longer asked for", "subscription", step.ID)
+	s.drop(step.ID)
+
+	return nil
+}
+
+// drop lets go of an entry.
+func (s *subscriptionScope) drop(id string) {
+	s.extra = slices.DeleteFunc(s.extra, func(i int) bool { return s.entries[i].ID == id })
+}
+
+// idle tells whether nothing that is planned, if anything is, changes anything.
+func (s *subscriptionScope) idle() bool {
+	if len(s.actions) == 0 {
+		return len(s.units) == 0
+	}
+
+	first := map[int]bool{}
+	idle := true
+
+	for _, step := range s.actions {
+		if !first[step.Unit] {
+			first[step.Unit] = true
+			idle = idle && step.Verb == verbStall
+		}
+	}
+
+	// A unit for which nothing is planned is as asked for.
+	return idle && len(first) >= len(s.units)
+}
+
+// anchor readies the resource for what is planned: the finalizer, and the mark that creates are about to be asked
 // for, in one patch that fails if somebody changed the resource since it was read.
 func (s *subscriptionScope) anchor(ctx context.Context) error {
-	if s.want.ObserveOnly || len(s.actions) > 0 && s.actions[0].Verb == verbStall {
+	if s.want.ObserveOnly || s.idle() {
 		return nil
 	}
 
@@ -73,48 +226,142 @@ func (s *subscriptionScope) anchor(ctx context.Context) error {
 		return err
 	}
 
-	return s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) {
+	err := s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) {
 		controllerutil.AddFinalizer(sub, v1alpha1.FinalizerSubscription)
 		s.setMark(sub)
 	})
+	if err != nil {
+		return err
+	}
+
+	return s.forgetVanished(ctx)
 }
 
-// setMark writes or removes the annotation create-pending.
+// setMark adds to the annotation create-pending what is about to be asked for.
 func (s *subscriptionScope) setMark(sub *v1alpha1.WebhookSubscription) {
-	first := verb("")
-	if len(s.actions) > 0 {
-		first = s.actions[0].Verb
+	mark, _ := markOf(sub)
+
+	hashes := slices.Clone(mark.Hashes)
+	if s.moved {
+		// What the previous provider has is in the status.
+		hashes = nil
 	}
 
-	switch first {
-	case verbAdopt:
-		// A subscription that was taken over is not one that we made: without a status it is for the adoption
-		// policy to find it again.
-		delete(sub.Annotations, v1alpha1.AnnotationCreatePending)
-	case verbCreate:
-		s.writeMark(sub)
-	default:
+	creating, adopting := false, false
+
+	for i, step := range s.actions {
+		if step.Unit == none || i > 0 && s.actions[i-1].Unit == step.Unit {
+			continue
+		}
+
+		switch hash := s.units[step.Unit].hash; step.Verb {
+		case verbAdopt:
+			// A subscription that was taken over is not one that we made: without a status it is for the adoption
+			// policy to find it again.
+			adopting = true
+			hashes = slices.DeleteFunc(hashes, func(h string) bool { return h == hash })
+		case verbCreate:
+			creating = true
+
+			if !slices.Contains(hashes, hash) {
+				hashes = append(hashes, hash)
+			}
+		default:
+		}
+	}
+
+	switch {
+	case creating:
+		s.writeMark(sub, hashes)
+	case adopting && len(s.units) == 1:
+		s.writeMark(sub, nil)
+	case adopting:
+		s.writeMark(sub, hashes)
 	}
 }
 
-func (s *subscriptionScope) writeMark(sub *v1alpha1.WebhookSubscription) {
-	mark := createMark{At: s.clock.Now(), Hash: s.wantedHash()}
+// writeMark writes the annotation create-pending, or removes it where nothing is to be in it.
+func (s *subscriptionScope) writeMark(sub *v1alpha1.WebhookSubscription, hashes []string) {
+	if len(hashes) == 0 {
+		delete(sub.Annotations, v1alpha1.AnnotationCreatePending)
+
+		return
+	}
+
+	mark := createMark{At: s.clock.Now(), Hashes: hashes}
 	metav1.SetMetaDataAnnotation(&sub.ObjectMeta, v1alpha1.AnnotationCreatePending, mark.String())
 }
 
-// wantedHash stands for the natural key that is asked for.
-func (s *subscriptionScope) wantedHash() string {
-	return s.hashOf(s.want.Draft.Name, s.want.Draft.URL, s.want.Draft.Events)
-}
-
-// renewMark rewrites the mark of a subscription whose natural key has changed, once the provider has taken the change:
+// renewMark rewrites the mark where what is made has other natural keys by now, once the provider has taken the changes:
 // a name that it refused is somebody else's, and the mark would claim it.
 func (s *subscriptionScope) renewMark(ctx context.Context) error {
-	if mark, marked := markOf(s.sub); !marked || s.want.ObserveOnly || mark.Hash == s.wantedHash() {
+	mark, marked := markOf(s.sub)
+	if !marked || s.want.ObserveOnly || len(s.units) == 0 {
 		return nil
 	}
 
-	return s.patchMetadata(ctx, s.writeMark)
+	hashes := make([]string, 0, len(s.units))
+
+	for _, u := range s.units {
+		ours := !s.sub.Status.Adopted || u.created || mark.has(u.hash) ||
+			u.have.Remote != nil && mark.has(s.hashOfRemote(*u.have.Remote))
+		if ours && !slices.Contains(hashes, u.hash) {
+			hashes = append(hashes, u.hash)
+		}
+	}
+
+	if sameSet(mark.Hashes, hashes) {
+		return nil
+	}
+
+	return s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) { s.writeMark(sub, hashes) })
+}
+
+// forgetVanished takes out of the status what somebody deleted at the provider, before it is asked for again: should the
+// answer be lost, and the process too, the mark then finds the new one.
+func (s *subscriptionScope) forgetVanished(ctx context.Context) error {
+	vanished := map[string]bool{}
+
+	for _, step := range s.actions {
+		if step.Verb == verbCreate && step.Cause == causeMissing {
+			vanished[s.units[step.Unit].have.ID] = true
+		}
+	}
+
+	if len(vanished) == 0 {
+		return nil
+	}
+
+	base, changed := s.sub.DeepCopy(), s.sub.DeepCopy()
+	s.before.Status.DeepCopyInto(&base.Status)
+	s.before.Status.DeepCopyInto(&changed.Status)
+
+	left := slices.DeleteFunc(slices.Clone(remotesOf(&changed.Status)), func(r v1alpha1.RemoteSubscription) bool { return vanished[r.ID] })
+	setRemotes(&changed.Status, left)
+
+	if err := s.client.Status().Patch(ctx, changed, client.MergeFrom(base)); err != nil {
+		return fmt.Errorf("recording that a subscription is gone: %w", err)
+	}
+
+	s.fresh.wrote(changed)
+	s.sub.ResourceVersion = changed.ResourceVersion
+	setRemotes(&s.sub.Status, left)
+	setRemotes(&s.before.Status, left)
+
+	return nil
+}
+
+// setRemotes writes into a status what stands for the resource.
+func setRemotes(status *v1alpha1.WebhookSubscriptionStatus, remotes []v1alpha1.RemoteSubscription) {
+	status.SubscriptionID, status.Subscriptions = "", nil
+
+	if len(remotes) > 0 {
+		status.Subscriptions = slices.Clone(remotes)
+	}
+
+	if len(remotes) == 1 {
+		status.SubscriptionID = remotes[0].ID
+	}
 }
 
 // holdProvider puts the finalizer on a provider that comes into use, so that its credentials stay long enough.
@@ -156,14 +403,16 @@ func (s *subscriptionScope) patchMetadata(ctx context.Context, change func(*v1al
 }
 
 func (s *subscriptionScope) create(ctx context.Context, step action) error {
+	u := s.units[step.Unit]
+
 	if step.Cause == causeMissing {
-		// The old id is of nothing. Should the answer be lost, the mark finds the new one.
-		s.sub.Status.SubscriptionID, s.sub.Status.Subscriptions = "", nil
+		// The old id is of nothing.
+		u.remote, u.asked = nil, nil
 	}
 
 	created, err := s.account.Create(ctx, step.Draft)
 	if errors.Is(err, subscription.ErrNameTaken) {
-		return s.nameTaken(ctx)
+		return s.nameTaken(ctx, u)
 	}
 
 	if err != nil {
@@ -172,11 +421,7 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 		return fmt.Errorf("creating the subscription: %w", err)
 	}
 
-	s.attempts.Delete(s.sub.UID)
-
-	s.remote = &created.Subscription
-	s.sub.Status.Adopted = false
-	s.pushed(subscription.Patch{Secret: &step.Draft.Secret})
+	u.remote, u.asked, u.created, u.secret = &created.Subscription, step.Draft.Events, true, created.Secret
 
 	if step.Cause == causeMissing {
 		s.event(corev1.EventTypeWarning, v1alpha1.EventRecreated, "Create",
@@ -191,14 +436,14 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 }
 
 // nameTaken tells a stranger's subscription from one of an earlier attempt of ours. Before the first attempt
-// none was ours, so the mark goes: it would claim the stranger's.
-func (s *subscriptionScope) nameTaken(ctx context.Context) error {
-	if s.have.Pending {
+// none was ours, so it goes from the mark, which would claim the stranger's.
+func (s *subscriptionScope) nameTaken(ctx context.Context, u *unitScope) error {
+	if u.have.Pending {
 		return waiting(max(s.caps.VisibilityDelay, minLookAgain), v1alpha1.ReasonProgressing,
-			"Waiting until the provider shows the subscription that has the name %q", s.want.Draft.Name)
+			"Waiting until the provider shows the subscription that has the name %q", u.want.Draft.Name)
 	}
 
-	if err := s.dropMark(ctx); err != nil {
+	if err := s.unmark(ctx, u.hash); err != nil {
 		return err
 	}
 
@@ -207,35 +452,40 @@ func (s *subscriptionScope) nameTaken(ctx context.Context) error {
 		return fmt.Errorf("looking for the subscription that has the name: %w", err)
 	}
 
-	wanted := s.wantedHash()
-
-	s.have.Matches, err = s.matches(ctx, view.Select(func(sub subscription.Subscription) bool {
-		return s.hashOf(sub.Name, sub.URL, sub.Events) == wanted
-	}))
+	u.have.Matches, err = s.matches(ctx, s.unknownWith(view, u.hash))
 	if err != nil {
 		return err
 	}
 
-	if step := planNew(s.want, s.have, s.caps)[0]; step.Verb == verbStall {
+	if step := planNew(u.want, u.have, s.caps)[0]; step.Verb == verbStall {
 		return terminal(step.Reason, "%s", step.Message)
 	}
 
-	conflict := nameConflict(s.want.Draft.Name, "")
+	conflict := nameConflict(u.want.Draft.Name, "")
 	out := terminal(conflict.Reason, "%s", conflict.Message)
-	out.again = len(s.have.Matches) > 0
+	out.again = len(u.have.Matches) > 0
 
 	return out
 }
 
-// dropMark removes the mark whoever else has changed the resource meanwhile, and also when the process is told to
-// stop: the mark of a create that was refused would claim a stranger's subscription.
-func (s *subscriptionScope) dropMark(ctx context.Context) error {
+// unmark removes a natural key from the mark whoever else has changed the resource meanwhile, and also when the process
+// is told to stop: the mark of a create that was refused would claim a stranger's subscription.
+func (s *subscriptionScope) unmark(ctx context.Context, hash string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
 
 	changed := s.sub.DeepCopy()
+	mark, _ := markOf(changed)
+	s.writeMark(changed, slices.DeleteFunc(mark.Hashes, func(h string) bool { return h == hash }))
+
+	value := []byte("null")
+
+	if text, left := changed.Annotations[v1alpha1.AnnotationCreatePending]; left {
+		value = fmt.Appendf(nil, "%q", text)
+	}
+
 	// The one annotation by name: others may have come meanwhile.
-	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}}}`, v1alpha1.AnnotationCreatePending)
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationCreatePending, value)
 
 	if err := s.client.Patch(ctx, changed, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return fmt.Errorf("removing the mark of a create that was refused: %w", err)
@@ -249,18 +499,19 @@ func (s *subscriptionScope) dropMark(ctx context.Context) error {
 }
 
 func (s *subscriptionScope) update(ctx context.Context, step action) error {
+	u := s.units[step.Unit]
+
 	updated, err := s.account.Update(ctx, step.ID, step.Patch)
 	if errors.Is(err, subscription.ErrNameTaken) {
 		return terminal(v1alpha1.ReasonNameConflict,
-			"The provider has another subscription named %q: choose another spec.name", s.want.Draft.Name)
+			"The provider has another subscription named %q: choose another spec.name", u.want.Draft.Name)
 	}
 
 	if err != nil {
 		return fmt.Errorf("updating subscription %s: %w", step.ID, err)
 	}
 
-	s.remote = &updated
-	s.pushed(step.Patch)
+	u.remote, u.asked, u.updated = &updated, u.want.Draft.Events, true
 	s.tellUpdate(step)
 	s.log.Info("Updated the subscription", "subscription", step.ID, "cause", step.Cause, "fields", step.Fields)
 
@@ -283,59 +534,132 @@ func (s *subscriptionScope) tellUpdate(step action) {
 	}
 }
 
-// take records that an existing subscription stands for the resource.
-func (s *subscriptionScope) take(step action) error {
-	s.remote = s.have.Remote
-	for i := range s.have.Matches {
-		if s.have.Matches[i].ID == step.ID {
-			s.remote = &s.have.Matches[i].Subscription
+// take records that an existing subscription stands for a unit.
+func (s *subscriptionScope) take(step action) {
+	u := s.units[step.Unit]
+	u.remote = u.have.Remote
+
+	for i := range u.have.Matches {
+		if u.have.Matches[i].ID == step.ID {
+			u.remote = &u.have.Matches[i].Subscription
 		}
 	}
 
+	u.asked = u.remote.Events
+
 	switch step.Verb {
 	case verbAdopt:
-		s.sub.Status.Adopted = true
+		u.taken = true
 		s.event(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
 	case verbRecover:
-		s.attempts.Delete(s.sub.UID)
-		s.sub.Status.Adopted = false
+		u.created = true
 		s.event(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
 	default:
 	}
-
-	return nil
-}
-
-// pushed notes in the status which secret values the provider was given.
-func (s *subscriptionScope) pushed(patch subscription.Patch) {
-	if patch.Secret != nil && *patch.Secret != "" {
-		s.sub.Status.Secret = &v1alpha1.SecretStatus{Name: s.signing.ref.Name, Key: s.signing.ref.Key, Digest: s.want.SecretDigest}
-	}
-
-	s.sub.Status.CredentialsDigest = s.want.CredentialsDigest
 }
 
 // record writes into the status what stands for the resource at the provider.
 func (s *subscriptionScope) record() {
 	status := &s.sub.Status
-	if s.remote == nil {
+	remotes, made := make([]v1alpha1.RemoteSubscription, 0, len(s.units)), []*unitScope{}
+
+	for _, u := range s.units {
+		if u.remote != nil {
+			made = append(made, u)
+			remotes = append(remotes, recordOf(*u.remote, u.shownEvents()))
+
+			continue
+		}
+
+		// What is not there and may not be made again stays named.
+		for _, known := range remotesOf(status) {
+			if u.have.ID != "" && known.ID == u.have.ID {
+				remotes = append(remotes, known)
+			}
+		}
+	}
+
+	// What is no longer asked for stays in the status until it is gone. Who only observes has nothing to let go of.
+	for _, i := range s.extra {
+		if e := s.entries[i]; e.Remote != nil && !s.want.ObserveOnly {
+			remotes = append(remotes, recordOf(*e.Remote, e.Events))
+		}
+	}
+
+	if len(remotes) == 0 && s.known == 0 {
 		return
 	}
 
-	status.SubscriptionID, status.Name, status.URL = s.remote.ID, s.remote.Name, s.remote.URL
+	setRemotes(status, remotes)
+
 	status.Provider = &v1alpha1.ResolvedProvider{Kind: s.provider.ProviderKind(), Name: s.provider.GetName(), UID: s.provider.GetUID()}
 
-	remote := v1alpha1.RemoteSubscription{ID: s.remote.ID, Events: s.sub.Spec.Events, State: v1alpha1.SubscriptionStateActive}
-	if s.remote.State.IsSuspended() {
-		remote.State, remote.StateReason = v1alpha1.SubscriptionStateSuspended, s.remote.State.Reason
+	if len(made) == 0 {
+		return
 	}
 
-	status.Subscriptions = []v1alpha1.RemoteSubscription{remote}
-
-	// The same value may stand in another Secret by now.
-	if status.Secret != nil && s.signing.value != "" && status.Secret.Digest == s.want.SecretDigest {
-		status.Secret.Name, status.Secret.Key = s.signing.ref.Name, s.signing.ref.Key
+	status.URL = made[0].remote.URL
+	if status.Name = made[0].remote.Name; len(s.units) > 1 {
+		status.Name = s.want.Draft.Name
 	}
+
+	s.recordAdoption(made)
+	s.recordSecrets(made)
+}
+
+// shownEvents are what the subscription of a unit asks for, as the status tells it: as the spec has it once it is as asked for.
+func (u *unitScope) shownEvents() []string {
+	if u.failure == nil && !u.unreached || len(u.asked) == 0 {
+		return u.want.Draft.Events
+	}
+
+	return u.asked
+}
+
+func recordOf(remote subscription.Subscription, events []string) v1alpha1.RemoteSubscription {
+	out := v1alpha1.RemoteSubscription{ID: remote.ID, Events: slices.Clone(events), State: v1alpha1.SubscriptionStateActive}
+	if remote.State.IsSuspended() {
+		out.State, out.StateReason = v1alpha1.SubscriptionStateSuspended, remote.State.Reason
+	}
+
+	return out
+}
+
+// recordAdoption notes whether anything of what there is was taken over.
+func (s *subscriptionScope) recordAdoption(made []*unitScope) {
+	adopted := slices.ContainsFunc(made, func(u *unitScope) bool { return u.taken })
+	kept := slices.ContainsFunc(made, func(u *unitScope) bool { return !u.created })
+
+	s.sub.Status.Adopted = adopted || s.sub.Status.Adopted && kept
+}
+
+// recordSecrets notes which secret values the provider was given, once all that there is was given them.
+func (s *subscriptionScope) recordSecrets(made []*unitScope) {
+	status := &s.sub.Status
+	if s.want.ObserveOnly {
+		return
+	}
+
+	given := !slices.ContainsFunc(made, func(u *unitScope) bool {
+		return !u.handed() && (u.have.ID == "" || u.have.SecretDigest != s.want.SecretDigest)
+	})
+	if given && s.want.Draft.Secret != "" {
+		status.Secret = &v1alpha1.SecretStatus{Name: s.signing.ref.Name, Key: s.signing.ref.Key, Digest: s.want.SecretDigest}
+	}
+
+	given = !slices.ContainsFunc(made, func(u *unitScope) bool {
+		return !u.handed() && !s.caps.CredentialsReadable && (u.have.ID == "" || u.have.CredentialsDigest != s.want.CredentialsDigest)
+	})
+	if given {
+		status.CredentialsDigest = s.want.CredentialsDigest
+	}
+}
+
+// handed tells whether a unit was given the present secret values now.
+func (u *unitScope) handed() bool {
+	recovered := len(u.have.Matches) > 0
+
+	return u.failure == nil && !u.unreached && (u.created && !recovered || u.updated)
 }
 
 // event writes an Event about the resource.
@@ -343,31 +667,35 @@ func (s *subscriptionScope) event(kind, reason, act, note string) {
 	s.recorder.Eventf(s.sub, nil, kind, reason, act, "%s", strings.ToValidUTF8(note, "?"))
 }
 
-// leaveOldProvider deletes what the previous provider has, now that the present one has it. Until then the
-// status stays with the old: the mark finds the new one again.
+// leaveOldProvider deletes what the previous provider has, now that the present one has it all. Until then the
+// status stays with the old: the mark finds the new ones again.
 func (s *subscriptionScope) leaveOldProvider(ctx context.Context) error {
-	if !s.moving() || s.want.ObserveOnly {
+	if !s.moved || s.want.ObserveOnly {
 		return nil
 	}
 
-	old, id := s.before.Status.Provider, s.before.Status.SubscriptionID
-	err := s.deleteAt(ctx, old, id)
+	old, remotes := s.before.Status.Provider, remotesOf(&s.before.Status)
 
-	if err != nil && !s.graceOver(s.moveBegan()) {
-		s.before.Status.DeepCopyInto(&s.sub.Status)
+	for _, remote := range remotes {
+		err := s.deleteAt(ctx, old, remote.ID)
+		if err == nil {
+			continue
+		}
 
-		return waiting(moveRetry, v1alpha1.ReasonProgressing,
-			"Created the subscription at %s; the old one (%s) at %s %s is still to be deleted: %s",
-			describe(s.provider), id, old.Kind, old.Name, scrub(err.Error())).because(err)
+		if !s.graceOver(s.moveBegan()) {
+			s.before.Status.DeepCopyInto(&s.sub.Status)
+
+			return waiting(moveRetry, v1alpha1.ReasonProgressing,
+				"Created the subscription at %s; the old one (%s) at %s %s is still to be deleted: %s",
+				describe(s.provider), remote.ID, old.Kind, old.Name, scrub(err.Error())).because(err)
+		}
+
+		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Move",
+			fmt.Sprintf("Left subscription %s behind at %s %s: it could not be deleted", remote.ID, old.Kind, old.Name))
 	}
 
 	s.event(corev1.EventTypeNormal, v1alpha1.EventProviderChanged, "Move",
 		fmt.Sprintf("Moved from %s %s to %s", old.Kind, old.Name, describe(s.provider)))
-
-	if err != nil {
-		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Move",
-			fmt.Sprintf("Left subscription %s behind at %s %s: it could not be deleted", id, old.Kind, old.Name))
-	}
 
 	// What the old one delivered says nothing of the new one.
 	s.sub.Status.DeliveryStatuses = nil

@@ -45,6 +45,8 @@ type subscriptionReconciler struct {
 	deliveryWrites *rate.Limiter
 	// attempts are when creates failed, by UID: until then they may have taken effect.
 	attempts sync.Map
+	// copied are when secrets that providers made were last read back, by UID.
+	copied sync.Map
 	// refused asks for a look at a provider that refused its credentials.
 	refused func(ctx context.Context, kind v1alpha1.ProviderKind, namespace, name string)
 }
@@ -57,6 +59,7 @@ func syncPhases() []phase {
 	return []phase{
 		(*subscriptionScope).resolveProvider,
 		(*subscriptionScope).resolveSecrets,
+		(*subscriptionScope).resolveEvents,
 		(*subscriptionScope).observe,
 		(*subscriptionScope).plan,
 		(*subscriptionScope).act,
@@ -91,15 +94,43 @@ type subscriptionScope struct {
 	began provider.Mark
 
 	signing signingSecret
-	want    desired
-	have    observed
+	// want is what is desired, as if it were one subscription: each unit has its own name and part of the events.
+	want desired
+	// unmatched are the patterns that no event type of the catalogue matches.
+	unmatched []string
+	// entries are what stands for the resource at the present provider; known is how many of them the status told of,
+	// and moved that what it told of is at another provider.
+	entries []entry
+	known   int
+	moved   bool
+	// units are the subscriptions that are desired, extra the indexes of entries that no longer are.
+	units   []*unitScope
+	extra   []int
 	actions []action
+	// gone is what came of what is no longer asked for.
+	gone []unitOutcome
 	// farewell is the input of planDeletion.
 	farewell farewell
-	// remote is the subscription as it is after acting.
-	remote *subscription.Subscription
 
 	flow flow
+}
+
+// unitScope is one unit in one reconcile.
+type unitScope struct {
+	pair
+
+	// hash stands for its natural key.
+	hash string
+	// remote is the subscription as it is after acting; nil where there is none.
+	remote *subscription.Subscription
+	// asked are the events that remote asks for.
+	asked []string
+	// created, taken and updated say what was done; secret is what the provider made.
+	created, taken, updated bool
+	secret                  string
+	// failure is why it is not as asked for; unreached: it was not tried.
+	failure   error
+	unreached bool
 }
 
 // Reconcile implements reconcile.Reconciler.

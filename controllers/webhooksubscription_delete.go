@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,14 +24,21 @@ const (
 
 // resolveForDeletion finds what is to be let go of, and the account to do it with.
 func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
-	s.farewell = farewell{Policy: s.sub.DeletionPolicyOrDefault(), ID: s.sub.Status.SubscriptionID}
-	if s.sub.Spec.ManagementPolicyOrDefault() == v1alpha1.ManagementPolicyObserveOnly || s.farewell.ID != "" && onlyObserved(s.sub) {
+	s.farewell = farewell{Policy: s.sub.DeletionPolicyOrDefault()}
+	for _, remote := range remotesOf(&s.sub.Status) {
+		s.farewell.Remotes = append(s.farewell.Remotes, held{ID: remote.ID})
+	}
+
+	known := len(s.farewell.Remotes)
+	if s.sub.Spec.ManagementPolicyOrDefault() == v1alpha1.ManagementPolicyObserveOnly || known > 0 && onlyObserved(s.sub) {
 		s.farewell.Policy = v1alpha1.DeletionPolicyOrphan
 	}
 
-	_, s.farewell.Pending = markOf(s.sub)
+	// More may have been made than was recorded.
+	mark, marked := markOf(s.sub)
+	s.farewell.Pending = marked && len(mark.Hashes) > known
 
-	nothing := s.farewell.ID == "" && !s.farewell.Pending
+	nothing := known == 0 && !s.farewell.Pending
 	if nothing || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
 		return nil
 	}
@@ -41,13 +50,17 @@ func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
 
 	s.account, s.caps, s.began = account, account.Capabilities(), account.Mark()
 
-	if s.farewell.ID == "" {
+	for i := range s.farewell.Remotes {
+		if s.farewell.Remotes[i].By, err = s.heldBy(ctx, s.farewell.Remotes[i].ID, false); err != nil {
+			return err
+		}
+	}
+
+	if s.farewell.Pending {
 		return s.findPending(ctx)
 	}
 
-	s.farewell.HeldBy, err = s.heldBy(ctx, s.farewell.ID, false)
-
-	return err
+	return nil
 }
 
 // accountForDeletion is the provider's account, by its last good credentials where it has none by now.
@@ -99,7 +112,7 @@ func (s *subscriptionScope) openOrLast(ctx context.Context, p v1alpha1.Provider)
 	return nil, err
 }
 
-// findPending looks for the subscription of a create whose answer was lost.
+// findPending looks for the subscriptions of creates whose answers were lost.
 func (s *subscriptionScope) findPending(ctx context.Context) error {
 	if err := s.awaitVisibility(); err != nil {
 		return err
@@ -110,12 +123,36 @@ func (s *subscriptionScope) findPending(ctx context.Context) error {
 		return s.blocked(fmt.Errorf("listing the provider's subscriptions: %w", err))
 	}
 
-	mark, _ := markOf(s.sub)
-	s.farewell.Matches, err = s.matches(ctx, view.Select(func(sub subscription.Subscription) bool {
-		return s.provider != nil && s.hashOf(sub.Name, sub.URL, sub.Events) == mark.Hash
-	}))
+	if s.provider == nil {
+		return nil
+	}
 
-	return err
+	accounted := map[string]bool{}
+
+	for _, remote := range s.farewell.Remotes {
+		if sub, found := view.Get(remote.ID); found {
+			accounted[s.hashOfRemote(sub)] = true
+		}
+
+		s.entries = append(s.entries, entry{ID: remote.ID})
+	}
+
+	mark, _ := markOf(s.sub)
+
+	for _, hash := range mark.Hashes {
+		if accounted[hash] {
+			continue
+		}
+
+		found, err := s.matches(ctx, s.unknownWith(view, hash))
+		if err != nil {
+			return err
+		}
+
+		s.farewell.Matches = append(s.farewell.Matches, found)
+	}
+
+	return nil
 }
 
 // partWithMoved deletes what a move to another provider has made there, where the deletion came before the status
@@ -127,7 +164,7 @@ func (s *subscriptionScope) partWithMoved(ctx context.Context) error {
 	}
 
 	_, marked := markOf(s.sub)
-	if !marked || s.farewell.ID == "" || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
+	if !marked || len(s.farewell.Remotes) == 0 || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
 		return nil
 	}
 
@@ -148,7 +185,7 @@ func (s *subscriptionScope) partWithMoved(ctx context.Context) error {
 
 	there := *s
 	there.provider, there.account, there.caps, there.began = found, account, account.Capabilities(), account.Mark()
-	there.farewell = farewell{Policy: s.farewell.Policy, Pending: true}
+	there.farewell, there.entries = farewell{Policy: s.farewell.Policy, Pending: true}, nil
 
 	if err := there.findPending(ctx); err != nil {
 		return err
@@ -181,6 +218,9 @@ func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
 
 			s.event(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete", "Deleted subscription "+step.ID)
 			s.log.Info("Deleted the subscription", "subscription", step.ID)
+			// Should the next not be deleted yet, this one need not be looked for again.
+			setRemotes(&s.sub.Status, slices.DeleteFunc(slices.Clone(remotesOf(&s.sub.Status)),
+				func(r v1alpha1.RemoteSubscription) bool { return r.ID == step.ID }))
 		case verbOrphan:
 			s.event(corev1.EventTypeNormal, v1alpha1.EventOrphaned, "Orphan", "Left subscription "+step.ID+" at the provider")
 		default:
@@ -241,6 +281,7 @@ func (s *subscriptionScope) release(ctx context.Context) error {
 
 	s.fresh.forget(s.sub.UID)
 	s.attempts.Delete(s.sub.UID)
+	s.copied.Delete(s.sub.UID)
 	s.flow.released = true
 
 	return nil
@@ -250,9 +291,14 @@ func (s *subscriptionScope) release(ctx context.Context) error {
 // on the remote subscription instead, and answers nil.
 func (s *subscriptionScope) blocked(err error) error {
 	if s.graceOver(s.sub.DeletionTimestamp.Time) {
-		left := "subscription " + s.farewell.ID
-		if s.farewell.ID == "" {
-			left = "what a create without an answer may have made"
+		left := "what a create without an answer may have made"
+		if remotes := remotesOf(&s.sub.Status); len(remotes) > 0 {
+			ids := make([]string, 0, len(remotes))
+			for _, remote := range remotes {
+				ids = append(ids, remote.ID)
+			}
+
+			left = "subscription " + strings.Join(ids, ", ")
 		}
 
 		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Orphan",

@@ -11,28 +11,55 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// observe finds out what the provider has.
-func (s *subscriptionScope) observe(ctx context.Context) error {
-	s.have = observed{ID: s.knownID()}
-	if status := &s.sub.Status; s.have.ID != "" {
-		s.have.Observed = onlyObserved(s.sub)
-		s.have.CredentialsDigest = status.CredentialsDigest
-		if status.Secret != nil {
-			s.have.SecretDigest = status.Secret.Digest
+// resolveEvents expands patterns where the provider takes none. Whatever it has made so far counts as known.
+func (s *subscriptionScope) resolveEvents(ctx context.Context) error {
+	var catalogue []string
+
+	if needsCatalogue(s.sub.Spec.Events, s.caps) {
+		asked := requested(s.sub, v1alpha1.AnnotationReconcileRequested, s.sub.Status.LastHandledReconcileAt)
+
+		var err error
+		if catalogue, err = s.account.EventTypeNames(ctx, asked); err != nil {
+			return fmt.Errorf("reading the provider's event types: %w", err)
 		}
 	}
 
-	switch {
-	case s.have.ID != "":
-		return s.observeKnown(ctx)
-	case s.want.TakeID != "":
-		return s.observeNamed(ctx, s.want.TakeID)
-	default:
-		return s.observeMatches(ctx)
+	var known []string
+	for _, remote := range s.sub.Status.Subscriptions {
+		known = append(known, remote.Events...)
 	}
+
+	expanded, err := expand(s.sub.Spec.Events, catalogue, known, s.caps)
+	if err != nil {
+		return err
+	}
+
+	s.want.Draft.Events, s.unmatched = expanded.Names, expanded.Unmatched
+
+	return nil
+}
+
+// observe finds out what the provider has.
+func (s *subscriptionScope) observe(ctx context.Context) error {
+	s.entries = s.knownEntries()
+	s.known = len(s.entries)
+	s.moved = s.known == 0 && len(remotesOf(&s.sub.Status)) > 0
+
+	if err := s.observeEntries(ctx); err != nil {
+		return err
+	}
+
+	s.assignUnits()
+
+	if len(s.entries) == 0 && s.want.TakeID != "" {
+		return s.observeTaken(ctx)
+	}
+
+	return s.observeMatches(ctx)
 }
 
 // onlyObserved tells whether the subscription that the status knows was neither created nor taken over.
@@ -42,109 +69,167 @@ func onlyObserved(sub *v1alpha1.WebhookSubscription) bool {
 	return !created && !sub.Status.Adopted && sub.Status.Secret == nil
 }
 
-// knownID is the status' id if it is one of the present provider's account. Where nothing is known any more of the
-// account of the pinned provider, a provider of the same name is taken for it: one that was restored from a backup.
-func (s *subscriptionScope) knownID() string {
+// remotesOf are the subscriptions that a status knows.
+func remotesOf(status *v1alpha1.WebhookSubscriptionStatus) []v1alpha1.RemoteSubscription {
+	if len(status.Subscriptions) == 0 && status.SubscriptionID != "" {
+		return []v1alpha1.RemoteSubscription{{ID: status.SubscriptionID}}
+	}
+
+	return status.Subscriptions
+}
+
+// knownEntries are the status' subscriptions if they are of the present provider's account. Where nothing is known any
+// more of the account of the pinned provider, a provider of the same name is taken for it: one that was restored from a
+// backup.
+func (s *subscriptionScope) knownEntries() []entry {
 	pinned := s.sub.Status.Provider
-	if pinned == nil || pinned.UID == s.provider.GetUID() {
-		return s.sub.Status.SubscriptionID
+	if pinned != nil && pinned.UID != s.provider.GetUID() {
+		same := pinned.Kind == s.provider.ProviderKind() && pinned.Name == s.provider.GetName()
+		if old, known := s.pool.Last(pinned.UID); known {
+			same = old.Config().SameAccount(s.account.Config())
+		}
+
+		if !same {
+			return nil
+		}
 	}
 
-	same := pinned.Kind == s.provider.ProviderKind() && pinned.Name == s.provider.GetName()
-	if old, known := s.pool.Last(pinned.UID); known {
-		same = old.Config().SameAccount(s.account.Config())
+	remotes := remotesOf(&s.sub.Status)
+	entries := make([]entry, 0, len(remotes))
+
+	for _, remote := range remotes {
+		entries = append(entries, entry{ID: remote.ID, Events: remote.Events, Slot: unknownSlot})
 	}
 
-	if same {
-		return s.sub.Status.SubscriptionID
-	}
-
-	return ""
+	return entries
 }
 
-// moving tells whether the status' subscription is one of another provider than the present.
-func (s *subscriptionScope) moving() bool {
-	return s.before.Status.SubscriptionID != "" && s.have.ID == ""
-}
+// observeEntries reads the subscriptions that the status knows: anew where something asks for it, otherwise from the
+// list that all share. Of several, one list tells.
+func (s *subscriptionScope) observeEntries(ctx context.Context) (err error) {
+	for i := range s.entries {
+		if s.entries[i].HeldBy, err = s.heldBy(ctx, s.entries[i].ID, true); err != nil {
+			return err
+		}
+	}
 
-// observeKnown reads the subscription that the status knows: anew where something asks for it, otherwise from
-// the list that all share.
-func (s *subscriptionScope) observeKnown(ctx context.Context) (err error) {
-	if s.have.HeldBy, err = s.heldBy(ctx, s.have.ID, true); err != nil {
+	switch {
+	case len(s.entries) == 0:
+		return nil
+	case len(s.entries) == 1 && s.mustRead():
+		s.entries[0].Remote, err = s.read(ctx, s.entries[0].ID)
+	default:
+		err = s.observeListed(ctx)
+	}
+
+	if err != nil {
 		return err
 	}
 
-	if s.mustRead() {
-		return s.observeNamed(ctx, s.have.ID)
+	for i := range s.entries {
+		s.recognise(&s.entries[i])
 	}
 
-	view, err := s.account.ListCurrent(ctx)
+	return nil
+}
+
+// recognise takes from what the provider shows of an entry what the status does not say, or what cannot be changed.
+func (s *subscriptionScope) recognise(e *entry) {
+	if e.Remote == nil {
+		return
+	}
+
+	e.Slot = slotOf(e.Remote.Name, s.want.Draft.Name, s.sub.Status.Name)
+	if len(e.Events) == 0 || s.caps.IsImmutable(subscription.FieldEvents) {
+		e.Events = e.Remote.Events
+	}
+}
+
+// observeListed looks the entries up in a list.
+func (s *subscriptionScope) observeListed(ctx context.Context) error {
+	list := s.account.ListCurrent
+	if s.mustRead() {
+		list = func(ctx context.Context) (provider.View, error) { return s.account.ListAfter(ctx, s.began) }
+	}
+
+	view, err := list(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the provider's subscriptions: %w", err)
 	}
 
-	if sub, found := view.Get(s.have.ID); found {
-		s.have.Remote = &sub
+	for i := range s.entries {
+		if sub, found := view.Get(s.entries[i].ID); found {
+			s.entries[i].Remote = &sub
 
-		return nil
+			continue
+		}
+
+		if s.entries[i].Remote, err = s.confirmMissing(ctx, s.entries[i].ID); err != nil {
+			return err
+		}
 	}
 
-	return s.confirmMissing(ctx, s.have.ID)
+	return nil
 }
 
 // mustRead tells whether a list that may be as old as the provider's interval will not do.
 func (s *subscriptionScope) mustRead() bool {
-	return !s.settled() || s.want.Resume || s.account.Changed(s.have.ID) ||
+	return !s.settled() || s.want.Resume ||
+		slices.ContainsFunc(s.entries, func(e entry) bool { return s.account.Changed(e.ID) }) ||
 		requested(s.sub, v1alpha1.AnnotationReconcileRequested, s.sub.Status.LastHandledReconcileAt)
 }
 
-// observeNamed reads one subscription. What we wrote a moment ago and the provider may not show yet is newer.
-func (s *subscriptionScope) observeNamed(ctx context.Context, id string) error {
-	if written, found := s.account.Written(id); found {
-		s.have.Remote = written
-
+// observeTaken reads the subscription that spec.subscriptionId names and the status does not know yet.
+func (s *subscriptionScope) observeTaken(ctx context.Context) (err error) {
+	if len(s.units) != 1 {
 		return nil
+	}
+
+	have := &s.units[0].have
+	if have.Remote, err = s.read(ctx, s.want.TakeID); err != nil {
+		return err
+	}
+
+	have.HeldBy, err = s.heldBy(ctx, s.want.TakeID, false)
+
+	return err
+}
+
+// read is one subscription, nil where there is none. What we wrote a moment ago and the provider may not show yet is newer.
+func (s *subscriptionScope) read(ctx context.Context, id string) (*subscription.Subscription, error) {
+	if written, found := s.account.Written(id); found {
+		return written, nil
 	}
 
 	sub, err := s.account.Get(ctx, id)
 
 	switch {
 	case errors.Is(err, subscription.ErrNotFound):
-		if err := s.confirmMissing(ctx, id); err != nil {
-			return err
-		}
+		return s.confirmMissing(ctx, id)
 	case err != nil:
-		return fmt.Errorf("reading subscription %s: %w", id, err)
+		return nil, fmt.Errorf("reading subscription %s: %w", id, err)
 	default:
-		s.have.Remote = &sub
+		return &sub, nil
 	}
-
-	if s.have.ID != "" {
-		return nil
-	}
-
-	s.have.HeldBy, err = s.heldBy(ctx, id, false)
-
-	return err
 }
 
 // confirmMissing believes that a subscription is gone only when a list lacks it too, and not while the
 // provider may not show what was made a moment ago.
-func (s *subscriptionScope) confirmMissing(ctx context.Context, id string) error {
-	if err := s.awaitVisibility(); err != nil && s.have.ID != "" {
-		return err
+func (s *subscriptionScope) confirmMissing(ctx context.Context, id string) (*subscription.Subscription, error) {
+	if err := s.awaitVisibility(); err != nil && len(s.entries) > 0 {
+		return nil, err
 	}
 
 	view, err := s.account.ListAfter(ctx, s.began)
 	if err != nil {
-		return fmt.Errorf("listing the provider's subscriptions: %w", err)
+		return nil, fmt.Errorf("listing the provider's subscriptions: %w", err)
 	}
 
 	if sub, found := view.Get(id); found {
-		s.have.Remote = &sub
+		return &sub, nil
 	}
 
-	return nil
+	return nil, nil //nolint:nilnil // the provider has none, which is no error.
 }
 
 // awaitVisibility waits until the provider shows what a create may have made.
@@ -169,15 +254,79 @@ func (s *subscriptionScope) awaitVisibility() error {
 	return nil
 }
 
-// observeMatches looks for subscriptions with our natural key: those of a create of ours whose answer was lost,
-// or those that are in the way of a new one.
-func (s *subscriptionScope) observeMatches(ctx context.Context) error {
-	mark, marked := markOf(s.sub)
-	if !marked && !s.mustLookAround() {
-		return nil
+// assignUnits makes units of what is desired and of the entries there are.
+func (s *subscriptionScope) assignUnits() {
+	whole := s.want.ObserveOnly || s.want.TakeID != ""
+	fits := func(e entry) bool {
+		if e.Remote == nil {
+			return true
+		}
+
+		draft := s.want.Draft
+		draft.Name, draft.Events = e.Remote.Name, e.Remote.Events
+		_, fields := difference(draft, *e.Remote, s.caps)
+
+		return len(immutable(fields, s.caps)) == 0
 	}
 
-	if marked {
+	var assigned []unit
+	if len(s.want.Draft.Events) > 0 {
+		assigned = assign(s.want.Draft.Events, s.entries, s.caps, fits, whole)
+	}
+
+	s.units = make([]*unitScope, 0, len(assigned))
+	for _, u := range assigned {
+		s.units = append(s.units, s.unitScopeOf(u))
+	}
+
+	s.extra = superfluous(assigned, s.entries)
+}
+
+// unitScopeOf is a unit with what is known of it.
+func (s *subscriptionScope) unitScopeOf(u unit) *unitScope {
+	one := &unitScope{pair: pair{want: s.want}}
+	one.want.Draft.Name, one.want.Draft.Events = unitName(s.want.Draft.Name, u.Slot), u.Events
+	one.hash = s.hashOf(one.want.Draft.Name, one.want.Draft.URL, u.Events, one.want.Draft.Options)
+
+	if u.Entry == none {
+		return one
+	}
+
+	e := s.entries[u.Entry]
+	if e.Recovered {
+		one.have = observed{Pending: true, Matches: []match{{Subscription: *e.Remote}}}
+
+		return one
+	}
+
+	status := &s.sub.Status
+	one.asked = e.Events
+	one.have = observed{
+		ID: e.ID, Remote: e.Remote, HeldBy: e.HeldBy, Observed: onlyObserved(s.sub), CredentialsDigest: status.CredentialsDigest,
+	}
+
+	if status.Secret != nil {
+		one.have.SecretDigest = status.Secret.Digest
+	}
+
+	return one
+}
+
+// observeMatches looks for subscriptions with the natural key of units that nothing stands for yet: those of a create of
+// ours whose answer was lost, or those that are in the way of a new one.
+func (s *subscriptionScope) observeMatches(ctx context.Context) error {
+	mark, marked := markOf(s.sub)
+	// More was asked for than has been recorded.
+	lost := marked && len(mark.Hashes) > s.known
+	missing := slices.ContainsFunc(s.units, (*unitScope).isMissing)
+	pending := lost || slices.ContainsFunc(s.units, func(u *unitScope) bool { return u.isMissing() && mark.has(u.hash) })
+
+	switch {
+	case !missing && !lost:
+		return nil
+	case !pending && !s.mustLookAround():
+		return nil
+	case pending:
 		if err := s.awaitVisibility(); err != nil {
 			return err
 		}
@@ -188,33 +337,110 @@ func (s *subscriptionScope) observeMatches(ctx context.Context) error {
 		return fmt.Errorf("listing the provider's subscriptions: %w", err)
 	}
 
-	with := func(hash string) []subscription.Subscription {
-		return view.Select(func(sub subscription.Subscription) bool {
-			return s.hashOf(sub.Name, sub.URL, sub.Events) == hash
-		})
+	if !pending {
+		mark = createMark{}
 	}
 
-	wanted := s.wantedHash()
-	matching := with(wanted)
+	contested, err := s.recover(ctx, view, mark)
+	if err != nil {
+		return err
+	}
 
-	if marked {
-		// The mark finds what was asked for then, though the spec may ask for another name by now.
-		ours := with(mark.Hash)
-		if s.have.Pending = len(ours) > 0 || mark.Hash == wanted; s.have.Pending {
-			matching = ours
+	return s.observeContested(ctx, view, mark, contested)
+}
+
+// isMissing tells whether nothing stands for a unit, nor ever did as far as the status knows.
+func (u *unitScope) isMissing() bool { return u.have.ID == "" && len(u.have.Matches) == 0 }
+
+// recover adds to the entries what the mark says to have been asked for, and was made, and is in no status. What it cannot
+// tell to be ours it returns, by natural key.
+func (s *subscriptionScope) recover(ctx context.Context, view provider.View, mark createMark) (map[string][]match, error) {
+	accounted := map[string]bool{}
+
+	for i := range s.entries {
+		if remote := s.entries[i].Remote; remote != nil {
+			accounted[s.hashOfRemote(*remote)] = true
 		}
 	}
 
-	s.have.Matches, err = s.matches(ctx, matching)
+	contested, before := map[string][]match{}, len(s.entries)
 
-	return err
+	for _, hash := range mark.Hashes {
+		if accounted[hash] {
+			continue
+		}
+
+		matches, err := s.matches(ctx, s.unknownWith(view, hash))
+		if err != nil {
+			return nil, err
+		}
+
+		switch {
+		case len(matches) == 1 && matches[0].HeldBy == "":
+			found := entry{ID: matches[0].ID, Events: matches[0].Events, Remote: &matches[0].Subscription, Recovered: true}
+			s.recognise(&found)
+			s.entries = append(s.entries, found)
+		case len(matches) > 0:
+			contested[hash] = matches
+		}
+	}
+
+	if len(s.entries) > before {
+		s.assignUnits()
+	}
+
+	return contested, nil
+}
+
+// unknownWith are the subscriptions with a natural key that are none of the entries.
+func (s *subscriptionScope) unknownWith(view provider.View, hash string) []subscription.Subscription {
+	return view.Select(func(sub subscription.Subscription) bool {
+		known := slices.ContainsFunc(s.entries, func(e entry) bool { return e.ID == sub.ID })
+
+		return !known && s.hashOfRemote(sub) == hash
+	})
+}
+
+// observeContested tells the units that nothing stands for yet what is in their way.
+func (s *subscriptionScope) observeContested(
+	ctx context.Context, view provider.View, mark createMark, contested map[string][]match,
+) error {
+	for _, u := range s.units {
+		if !u.isMissing() {
+			continue
+		}
+
+		if u.have.Pending = mark.has(u.hash); u.have.Pending {
+			u.have.Matches = contested[u.hash]
+
+			continue
+		}
+
+		// What was asked for under another name, and cannot be told to be ours, is still that.
+		for _, hash := range mark.Hashes {
+			if matches := contested[hash]; len(s.entries) == 0 && len(matches) > 0 {
+				u.have.Pending, u.have.Matches = true, matches
+			}
+		}
+
+		if u.have.Pending {
+			continue
+		}
+
+		var err error
+		if u.have.Matches, err = s.matches(ctx, s.unknownWith(view, u.hash)); err != nil {
+			return err
+		}
+	}
+
+	return nil
 }
 
 // mustLookAround tells whether a create must be preceded by a look at what there is. A provider that keeps
 // names unique refuses a second one by itself.
 func (s *subscriptionScope) mustLookAround() bool {
 	blocked := []string{
-		v1alpha1.ReasonNameConflict, v1alpha1.ReasonAlreadyManaged,
+		v1alpha1.ReasonNameConflict, v1alpha1.ReasonAlreadyManaged, v1alpha1.ReasonPartiallySynced,
 		v1alpha1.ReasonAdoptionNotAllowed, v1alpha1.ReasonAmbiguousCreate,
 	}
 
@@ -223,8 +449,13 @@ func (s *subscriptionScope) mustLookAround() bool {
 }
 
 // hashOf stands for a natural key at the present provider.
-func (s *subscriptionScope) hashOf(name, url string, events []string) string {
-	return naturalKeyHash(s.provider, s.caps, name, url, events)
+func (s *subscriptionScope) hashOf(name, url string, events []string, options subscription.Options) string {
+	return naturalKeyHash(s.provider, s.caps, name, url, events, options)
+}
+
+// hashOfRemote stands for the natural key of a subscription there is.
+func (s *subscriptionScope) hashOfRemote(sub subscription.Subscription) string {
+	return s.hashOf(sub.Name, sub.URL, sub.Events, sub.Options)
 }
 
 // matches says of each subscription who else holds it.
@@ -301,11 +532,26 @@ func older(a, b *v1alpha1.WebhookSubscription) bool {
 
 // plan decides what to do.
 func (s *subscriptionScope) plan(context.Context) error {
-	s.actions = plan(s.want, s.have, s.caps)
+	pairs, extra := make([]pair, 0, len(s.units)), make([]entry, 0, len(s.extra))
 
-	// What was only looked up is not ours before an action takes it.
-	if s.have.ID != "" {
-		s.remote = s.have.Remote
+	for _, u := range s.units {
+		pairs = append(pairs, u.pair)
+
+		// What was only looked up is not ours before an action takes it.
+		if u.have.ID != "" {
+			u.remote = u.have.Remote
+		}
+	}
+
+	for _, i := range s.extra {
+		extra = append(extra, s.entries[i])
+	}
+
+	// While a pattern matches nothing, what is there stays: the catalogue may come back.
+	s.actions = planSeveral(pairs, extra, len(s.unmatched) == 0, s.caps)
+
+	if len(s.actions) == 1 && s.actions[0].Verb == verbStall && s.actions[0].Unit == none {
+		return terminal(s.actions[0].Reason, "%s", s.actions[0].Message)
 	}
 
 	return nil

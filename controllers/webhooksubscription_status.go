@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,27 +46,53 @@ func (f *flow) soon(after time.Duration) {
 	}
 }
 
-// readDeliveries reads the delivery statuses if they changed. That it cannot is no fault of the subscription.
+// remotes are the subscriptions of the units, as far as there are any.
+func (s *subscriptionScope) remotes() []*unitScope {
+	return slices.DeleteFunc(slices.Clone(s.units), func(u *unitScope) bool { return u.remote == nil })
+}
+
+// readDeliveries reads the delivery statuses that changed. That it cannot is no fault of the subscription.
 func (s *subscriptionScope) readDeliveries(ctx context.Context) error {
-	if s.remote == nil {
+	if !s.caps.Statuses {
 		return nil
 	}
 
-	id := s.remote.ID
-	if s.caps.Statuses && s.account.Changed(id) {
+	made := s.remotes()
+	several := len(made) > 1 || len(remotesOf(&s.before.Status)) > 1
+
+	var (
+		latest []subscription.DeliveryStatus
+		kept   []v1alpha1.DeliveryStatus
+		read   bool
+	)
+
+	for _, u := range made {
+		id := u.remote.ID
+		if !s.account.Changed(id) {
+			kept = append(kept, ofEvents(s.sub.Status.DeliveryStatuses, u.want.Draft.Events, several)...)
+
+			continue
+		}
+
 		// Before the read, so that a change meanwhile is seen the next time.
 		s.account.SetChanged(id, false)
 
-		latest, err := s.account.Statuses(ctx, id)
+		statuses, err := s.account.Statuses(ctx, id)
 		if err != nil && !errors.Is(err, subscription.ErrNotFound) {
 			s.account.SetChanged(id, true)
 			s.flow.soon(deliveriesRetry)
 			s.log.Info("Could not read the delivery statuses", "subscription", id, "error", scrub(err.Error()))
 
-			return nil
+			kept = append(kept, ofEvents(s.sub.Status.DeliveryStatuses, u.want.Draft.Events, several)...)
+
+			continue
 		}
 
-		s.sub.Status.DeliveryStatuses = mergeDeliveries(s.sub.Status.DeliveryStatuses, latest, s.options.StatusRefresh)
+		read, latest = true, append(latest, statuses...)
+	}
+
+	if read || several {
+		s.sub.Status.DeliveryStatuses = mergeDeliveries(s.sub.Status.DeliveryStatuses, kept, latest, s.options.StatusRefresh)
 	}
 
 	return nil
@@ -121,7 +148,7 @@ func (s *subscriptionScope) show(out *outcome) {
 	case out.kind == outcomePaused:
 		write.neverReady()
 	case out.kind == outcomeConflict:
-	case out.quiet && s.settled() && !s.flow.acted,
+	case out.quiet && (s.settled() || s.partially()) && !s.flow.acted,
 		s.settled() && !s.flow.acted && (out.kind == outcomeTransient || out.kind == outcomeRateLimited):
 		// Nothing says that it is no longer as asked for.
 	case out.kind == outcomeSynced:
@@ -143,6 +170,12 @@ func (s *subscriptionScope) show(out *outcome) {
 	write.about(status.ObservedGeneration)
 }
 
+// partially tells whether it was said of the present spec, when this reconcile began, that only a part is as asked for.
+func (s *subscriptionScope) partially() bool {
+	return reasonOf(s.before.Status.Conditions, v1alpha1.ConditionReady) == v1alpha1.ReasonPartiallySynced &&
+		s.before.Status.ObservedGeneration == s.sub.Generation
+}
+
 // handled notes the requests by annotation that this reconcile has done.
 func (s *subscriptionScope) handled() {
 	status, annotations := &s.sub.Status, s.sub.Annotations
@@ -153,11 +186,12 @@ func (s *subscriptionScope) handled() {
 
 // showDelivering judges deliveries by what this reconcile saw; one that saw nothing leaves the condition.
 func (s *subscriptionScope) showDelivering(write conditionWriter) {
-	if s.remote == nil {
+	made := s.remotes()
+	if len(made) == 0 {
 		return
 	}
 
-	d := deliveringOf(s.sub.Spec.EnabledOrDefault(), s.remote.State, s.caps.Statuses, s.sub.Status.DeliveryStatuses)
+	d := deliveringOf(s.sub.Spec.EnabledOrDefault(), mergedState(made), s.caps.Statuses, s.sub.Status.DeliveryStatuses)
 	write.set(v1alpha1.ConditionDelivering, d.status, d.reason, d.message)
 }
 
@@ -235,8 +269,12 @@ func (s *subscriptionScope) writeStatus(ctx context.Context) (written bool, err 
 
 // keepChanged has the delivery statuses read again: what was read is not written.
 func (s *subscriptionScope) keepChanged() {
-	if s.account != nil && s.remote != nil && s.caps.Statuses {
-		s.account.SetChanged(s.remote.ID, true)
+	if s.account == nil || !s.caps.Statuses {
+		return
+	}
+
+	for _, u := range s.remotes() {
+		s.account.SetChanged(u.remote.ID, true)
 	}
 }
 
@@ -245,7 +283,7 @@ const deliveryWriteSpread = 20 * time.Second
 
 // onlyDeliveries tells whether nothing of the status changed but how deliveries fare.
 func (s *subscriptionScope) onlyDeliveries() bool {
-	if s.account == nil || s.remote == nil {
+	if s.account == nil || len(s.remotes()) == 0 {
 		return false
 	}
 
@@ -291,7 +329,8 @@ func (s *subscriptionScope) comeBack(out *outcome) (ctrl.Result, error) {
 func mendsItself(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonNameConflict, v1alpha1.ReasonAlreadyManaged, v1alpha1.ReasonAdoptionNotAllowed,
-		v1alpha1.ReasonAmbiguousCreate, v1alpha1.ReasonNotFoundAtProvider, v1alpha1.ReasonDrifted:
+		v1alpha1.ReasonAmbiguousCreate, v1alpha1.ReasonNotFoundAtProvider, v1alpha1.ReasonDrifted,
+		v1alpha1.ReasonPartiallySynced, v1alpha1.ReasonNoMatchingEvents:
 		return true
 	default:
 		return false

@@ -88,6 +88,10 @@ const (
 	// ReasonPartiallySynced says that some, not all, of several remote subscriptions are as asked for.
 	ReasonPartiallySynced = "PartiallySynced"
 
+	// ReasonNoMatchingEvents says that a pattern matches none of the provider's event types, at a provider that takes
+	// names alone.
+	ReasonNoMatchingEvents = "NoMatchingEvents"
+
 	// ReasonDrifted says that the remote subscription differs from the spec and that managementPolicy
 	// ObserveOnly forbids to mend it.
 	ReasonDrifted = "Drifted"
@@ -163,6 +167,10 @@ const (
 
 	// EventSecretRotated tells that a new signing secret was given to the provider.
 	EventSecretRotated = "SecretRotated"
+
+	// EventRotationRefused tells that a rotation was asked for at a provider that makes the signing secret itself and
+	// has no rotation.
+	EventRotationRefused = "RotationRefused"
 
 	// EventSuspended tells that the provider stopped delivering by itself.
 	EventSuspended = "Suspended"
