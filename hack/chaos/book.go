@@ -366,6 +366,73 @@ func (b *book) open() (events, deliveries int) {
 	return events, deliveries
 }
 
+// tried counts all deliveries that came in so far.
+func (b *book) tried() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	sum := b.forgotten.Tries
+
+	for _, event := range b.events {
+		for _, this := range event.ends {
+			sum += this.tries
+		}
+	}
+
+	return sum
+}
+
+// arrivedAt counts the events that came to an end at an endpoint by a success.
+func (b *book) arrivedAt(e *endpoint) (count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	for _, event := range b.events {
+		if this := event.ends[e.index]; this != nil && this.good > 0 {
+			count++
+		}
+	}
+
+	return count
+}
+
+// goodAt are the good arrivals at an endpoint, for each acknowledged event that it asked for.
+func (b *book) goodAt(e *endpoint) map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	counts := map[string]int{}
+
+	for key, event := range b.events {
+		if !event.acked || key.tenant != e.tenant || !e.matches(event.eventType) {
+			continue
+		}
+
+		counts[key.id] = 0
+		if this := event.ends[e.index]; this != nil {
+			counts[key.id] = this.good
+		}
+	}
+
+	return counts
+}
+
+// acknowledgedSoFar are the ids of all acknowledged events.
+func (b *book) acknowledgedSoFar() map[eventKey]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	ids := map[eventKey]bool{}
+
+	for key, event := range b.events {
+		if event.acked {
+			ids[key] = true
+		}
+	}
+
+	return ids
+}
+
 // judgement is the book's verdict on a run.
 type judgement struct {
 	total

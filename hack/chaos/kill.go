@@ -23,6 +23,8 @@ const (
 	settleLimit = 30 * time.Second
 	// quietFor is how long nothing may arrive once everything has.
 	quietFor = time.Second
+	// restFor is the least time between two outages of one endpoint.
+	restFor = 15 * time.Second
 	// goneEvents are published before an endpoint answers 410: few enough for no circuit to open.
 	goneEvents = 3
 )
@@ -40,6 +42,8 @@ type campaign struct {
 	scripts sync.WaitGroup
 	cycles  int
 	gone    sync.Mutex
+	// rested is when an endpoint may have its next outage: the attempts of a delivery span one.
+	rested map[*endpoint]time.Time
 }
 
 // killPhase runs the binary under kills and hostile receivers.
@@ -57,7 +61,7 @@ func killPhase(ctx context.Context, cfg *config) *result {
 		r.note("no name changes its answer: %v", cfg.enclosed)
 	}
 
-	c := &campaign{lab: lab}
+	c := &campaign{lab: lab, rested: map[*endpoint]time.Time{}}
 	faults := plan(cfg.seed, cfg.duration)
 	printPlan(cfg.progress, cfg.seed, faults)
 
@@ -153,7 +157,11 @@ func (c *campaign) apply(ctx context.Context, f fault) error {
 		// The endpoints that never misbehave have outages: they come back.
 		healthy := c.healthy()
 		e := healthy[f.Target%len(healthy)]
+		if time.Now().Before(c.rested[e]) {
+			return nil
+		}
 
+		c.rested[e] = time.Now().Add(restFor)
 		c.receivers.set(c.receivers.out, e, true)
 		c.after(f.Lasts, func() { c.receivers.set(c.receivers.out, e, false) })
 	case faultName:
@@ -328,7 +336,7 @@ func (c *campaign) aftermath(ctx context.Context, r *result, fresh vitals) {
 	connections := c.receivers.connections.Load()
 	r.check("connections to receivers after the drain", "0", connections, connections == 0)
 
-	before := c.book.judge().Tries
+	before := c.book.tried()
 
 	took, err := p.terminate()
 	c.slowest = max(c.slowest, took)
@@ -348,7 +356,7 @@ func (c *campaign) aftermath(ctx context.Context, r *result, fresh vitals) {
 
 	time.Sleep(quietFor)
 
-	r.none("deliveries made again after an orderly end", c.book.judge().Tries-before)
+	r.none("deliveries made again after an orderly end", c.book.tried()-before)
 
 	again, err := vitalsOf(next.pid())
 	if !r.must("looking at the process", err) {

@@ -43,6 +43,8 @@ type lab struct {
 	tokens    map[string]string
 	// read is how far the dead letters of an endpoint were read.
 	read map[*endpoint]uint64
+	// letters reads the dead letters of an endpoint after a position; nil asks the API.
+	letters func(ctx context.Context, e *endpoint, after uint64) ([]letter, error)
 	// notOffered are endpoints that the dispatcher has no means for.
 	notOffered []string
 }
@@ -242,7 +244,7 @@ func (l *lab) readLetters(ctx context.Context) error {
 			continue
 		}
 
-		letters, err := l.admin(e.tenant).deadLetters(ctx, e.id, l.read[e])
+		letters, err := l.lettersOf(ctx, e)
 		if err != nil {
 			return fmt.Errorf("reading the dead letters of %s: %w", e, err)
 		}
@@ -254,6 +256,14 @@ func (l *lab) readLetters(ctx context.Context) error {
 	}
 
 	return nil
+}
+
+func (l *lab) lettersOf(ctx context.Context, e *endpoint) ([]letter, error) {
+	if l.letters != nil {
+		return l.letters(ctx, e, l.read[e])
+	}
+
+	return l.admin(e.tenant).deadLetters(ctx, e.id, l.read[e])
 }
 
 // errNotDrained answers that deliveries are still open when they should not be.

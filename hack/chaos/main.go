@@ -37,6 +37,10 @@ type phase struct {
 func phases() []phase {
 	return []phase{
 		{"kill", 0.5, killPhase},
+		{"powerloss", 0.15, powerPhase},
+		{"diskfull", 0.1, diskFullPhase},
+		{"flip", 0.1, flipPhase},
+		{"clock", 0.1, clockPhase},
 	}
 }
 

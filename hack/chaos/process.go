@@ -52,6 +52,8 @@ type launcher struct {
 	listen, health  string
 	logs            string
 	environment     []string
+	// schedule are the waits before the attempts; empty is retrySchedule.
+	schedule        string
 	enclosure       enclosure
 	isEnclosed      bool
 	starts          int
@@ -62,10 +64,15 @@ func (l *launcher) url() string { return "http://" + l.listen }
 
 // arguments make deliveries fail and end soon: a run has minutes, not days.
 func (l *launcher) arguments() []string {
+	schedule := l.schedule
+	if schedule == "" {
+		schedule = retrySchedule
+	}
+
 	return []string{
 		"dispatcher", "--data-dir", l.data, "--tokens-dir", l.tokens, "--listen-address", l.listen,
 		"--health-bind-address", l.health, "--allow-private-targets", "127.0.0.0/8", "--delivery-timeout", "1s",
-		"--retry-schedule", retrySchedule,
+		"--retry-schedule", schedule,
 	}
 }
 
