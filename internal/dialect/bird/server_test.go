@@ -1,0 +1,203 @@
+package bird_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jonboulle/clockwork"
+
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
+	"github.com/hookline-dev/hookline/internal/subscription"
+)
+
+// TestIDsStay holds the ids on the wire to what they have always been: clients and receivers keep them.
+func TestIDsStay(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"10aea350-9cc6-52bb-8d78-455ca1a6aaee", "036ff540-a5ac-5989-8ac2-5d6f009c49b8", "b3c6bb2c-ae7e-56e0-ac42-22933d0bb9ee", "6f89fa48-1df3-5be1-b468-69d6e5422ea0",
+	}
+	got := []string{
+		bird.WireID("2V1lVz6FeKOuVLEpSU6M0aqkM9b"), bird.WorkspaceID(support), bird.OrganizationID(support), bird.RequestID("delivery-event-3"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-always +now:\n%s", diff)
+	}
+}
+
+// trouble is an account that does what a function does.
+type trouble struct {
+	subscription.API
+
+	list func(ctx context.Context) ([]subscription.Subscription, error)
+}
+
+func (a trouble) List(ctx context.Context) ([]subscription.Subscription, error) { return a.list(ctx) }
+
+// troubled is a server over such an account.
+func troubled(t *testing.T, to *log, list func(ctx context.Context) ([]subscription.Subscription, error)) string {
+	t.Helper()
+	server := httptest.NewServer(bird.NewServer(bird.ServerConfig{
+		Authenticate: func(*http.Request) (string, error) { return support, nil },
+		API:          func(string) subscription.API { return trouble{list: list} },
+		Log:          slog.New(slog.NewTextHandler(to, nil)),
+	}))
+	t.Cleanup(server.Close)
+
+	return server.URL + "/workspaces/" + bird.WorkspaceID(support) + "/webhook-subscriptions"
+}
+
+func TestTheDispatchersTroubleIsLoggedAndNotTold(t *testing.T) {
+	t.Parallel()
+	log := &log{}
+	url := troubled(t, log, func(context.Context) ([]subscription.Subscription, error) {
+		return nil, errors.New("the disk is on fire")
+	})
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"code":"InternalError","message":"The request failed here: it may work later, and may have had its effect"}`
+	if body := read(t, response); response.StatusCode != http.StatusInternalServerError || body != want {
+		t.Errorf("the answer is %d %s", response.StatusCode, body)
+	}
+	if !strings.Contains(log.String(), "the disk is on fire") {
+		t.Errorf("the log lacks the trouble: %s", log.String())
+	}
+}
+
+func TestRequestsUnderWayAreBounded(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	url := troubled(t, &log{}, func(ctx context.Context) ([]subscription.Subscription, error) {
+		entered <- struct{}{}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+
+		return nil, nil
+	})
+	var slow sync.WaitGroup
+	for range bird.MaxRequests {
+		slow.Go(func() {
+			response, err := http.Get(url)
+			if err != nil {
+				t.Error(err)
+
+				return
+			}
+			if body := read(t, response); response.StatusCode != http.StatusOK || body != `{"results":[],"nextPageToken":""}` {
+				t.Errorf("a slow request answers %d %s", response.StatusCode, body)
+			}
+		})
+	}
+	for range bird.MaxRequests {
+		<-entered
+	}
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read(t, response); response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "1" {
+		t.Errorf("one more than may be under way answers %d", response.StatusCode)
+	}
+	close(release)
+	slow.Wait()
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock(), nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+inWorkspace+"/webhook-subscriptions",
+		strings.NewReader(`{"event":"`+strings.Repeat("n", bird.MaxRequestBytes)+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "AccessKey "+keyOf(support, "admin"))
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := read(t, response); response.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(body, `"PayloadTooLarge"`) {
+		t.Errorf("the answer is %d %s", response.StatusCode, body)
+	}
+}
+
+// contenders is how many creates of one combination are under way at once.
+const contenders = 20
+
+// TestFiveOfManyAreCreated sees that creates at once do not pass the limit together.
+func TestFiveOfManyAreCreated(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock(), nil)
+	client := s.client(t, support, nil)
+	answers := make(chan error, contenders)
+	for range contenders {
+		go func() {
+			_, err := client.Create(t.Context(), subscription.Draft{URL: "https://example.com", Events: []string{"channels.sms.inbound"}, Enabled: true})
+			answers <- err
+		}()
+	}
+	created := 0
+	for range contenders {
+		err := <-answers
+		if invalid, ok := errors.AsType[*subscription.InvalidError](err); ok && invalid.Field == "vendorOptions.bird.eventFilters" {
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		created++
+	}
+	if list, err := client.List(t.Context()); err != nil || created != bird.MaxMatching || len(list) != bird.MaxMatching {
+		t.Errorf("%d were created, %d are there: %v", created, len(list), err)
+	}
+}
+
+// TestDetailsAreBounded sees that an answer with many attempts at a large event keeps within its bound.
+func TestDetailsAreBounded(t *testing.T) {
+	t.Parallel()
+	const attempts = 10
+	payload := []byte(`{"specversion":"1.0","type":"channels.sms.inbound","data":"` + strings.Repeat("x", bird.MaxResponseBytes/4) + `"}`)
+	entries := make([]subscription.LogEntry, attempts)
+	for i := range entries {
+		entries[i] = subscription.LogEntry{DeliveryID: "d", Attempt: int32(attempts - i), ResponseCode: 500, Payload: payload}
+	}
+	server := httptest.NewServer(bird.NewServer(bird.ServerConfig{
+		Authenticate: func(*http.Request) (string, error) { return support, nil },
+		API:          func(string) subscription.API { return logged{entries: entries} },
+	}))
+	t.Cleanup(server.Close)
+	response, err := http.Get(server.URL + "/workspaces/support/webhook-subscriptions/" + bird.WireID("id") + "/logs/details?requestId=" + bird.RequestID("d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := read(t, response)
+	if len(body) > bird.MaxResponseBytes || strings.Count(body, `"attempt":`) != attempts || strings.Count(body, `"requestBody":`) != 3 {
+		t.Errorf("%d bytes, %d attempts, %d with what was sent", len(body), strings.Count(body, `"attempt":`), strings.Count(body, `"requestBody":`))
+	}
+}
+
+// logged is an account with one subscription and its logs.
+type logged struct {
+	subscription.API
+
+	entries []subscription.LogEntry
+}
+
+func (logged) List(context.Context) ([]subscription.Subscription, error) {
+	return []subscription.Subscription{{
+		ID: "id", Events: []string{"channels.sms.inbound"}, Delivery: subscription.Delivery{Format: subscription.FormatBird},
+	}}, nil
+}
+
+func (a logged) Logs(context.Context, string, subscription.LogQuery) ([]subscription.LogEntry, error) {
+	return a.entries, nil
+}
