@@ -3,8 +3,8 @@ package embedded
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync/atomic"
 
@@ -17,16 +17,15 @@ type identity [16]byte
 
 // identityOf hashes what identifies an event.
 func identityOf(event *journal.Event) identity {
-	var length [binary.MaxVarintLen64]byte
-	hash := sha256.New()
-	for _, part := range []string{event.Tenant, event.Source, event.ID} {
-		hash.Write(length[:binary.PutUvarint(length[:], uint64(len(part)))])
-		hash.Write([]byte(part))
+	// Most are short enough for the array, which then needs no heap.
+	const most = 256
+	text := make([]byte, 0, most)
+	for _, part := range [...]string{event.Tenant, event.Source, event.ID} {
+		text = appendBytes(text, part)
 	}
-	var out identity
-	copy(out[:], hash.Sum(nil))
+	sum := sha256.Sum256(text)
 
-	return out
+	return identity(sum[:len(identity{})])
 }
 
 // The states of a request: whoever moves it on from waiting decides what becomes of it.
@@ -42,7 +41,9 @@ type pending struct {
 	identity identity
 	tenant   string
 	typ      string
-	record   []byte
+	// record lacks its checksum, sum is that of the record without its position.
+	record []byte
+	sum    uint32
 }
 
 // request is what one caller wants of the committer.
@@ -78,20 +79,22 @@ func (j *Journal) Append(ctx context.Context, events []journal.Event) ([]journal
 	}
 	r := &request{events: make([]pending, 0, len(events)), done: make(chan struct{})}
 	for i := range events {
-		event := events[i]
-		if err := checkEvent(&event); err != nil {
+		event := &events[i]
+		if err := checkEvent(event); err != nil {
 			return nil, fmt.Errorf("appending event %d: %w", i, err)
 		}
-		if event.Accepted.IsZero() {
-			event.Accepted = j.options.Clock.Now()
+		accepted := event.Accepted
+		if accepted.IsZero() {
+			accepted = j.options.Clock.Now()
 		}
-		record := unsealedEvent(&event)
+		record := unsealedEvent(event, accepted)
 		if len(record) > MaxRecordBytes {
 			return nil, fmt.Errorf("appending event %d: it takes %d bytes with its attributes: the most is %d",
 				i, len(record), MaxRecordBytes)
 		}
 		r.events = append(r.events, pending{
-			identity: identityOf(&event), tenant: event.Tenant, typ: event.Type, record: record,
+			identity: identityOf(event), tenant: event.Tenant, typ: event.Type,
+			record: record, sum: crc32.Checksum(record, castagnoli),
 		})
 		r.bytes += int64(len(record))
 	}
@@ -104,13 +107,14 @@ func (j *Journal) Append(ctx context.Context, events []journal.Event) ([]journal
 
 // checkEvent refuses what the rows cannot hold.
 func checkEvent(event *journal.Event) error {
-	for name, value := range map[string]string{"Tenant": event.Tenant, "ID": event.ID, "Type": event.Type} {
-		if err := checkName(name, value); err != nil {
-			return err
-		}
+	if err := checkName("Tenant", event.Tenant); err != nil {
+		return err
+	}
+	if err := checkName("ID", event.ID); err != nil {
+		return err
 	}
 
-	return nil
+	return checkName("Type", event.Type)
 }
 
 // maxNameBytes bounds the names that stand in keys.

@@ -61,14 +61,14 @@ func appendBool(to []byte, value bool) []byte {
 	return append(to, 0)
 }
 
-// unsealEvent is an event's record without its checksum, which depends on the position.
-func unsealedEvent(event *journal.Event) []byte {
+// unsealedEvent is an event's record without its checksum, which depends on the position.
+func unsealedEvent(event *journal.Event, accepted time.Time) []byte {
 	size := recordHeader + recordChecksum + len(event.Tenant) + len(event.Source) + len(event.ID) +
 		len(event.Type) + len(event.Subject) + len(event.PartitionKey) + len(event.Body) + 7*binary.MaxVarintLen32
 	to := make([]byte, 0, size)
 	to = append(to, recordVersion, recordEvent)
-	to = appendNanos(to, event.Accepted)
-	for _, field := range []string{event.Tenant, event.Source, event.ID, event.Type, event.Subject, event.PartitionKey} {
+	to = appendNanos(to, accepted)
+	for _, field := range [...]string{event.Tenant, event.Source, event.ID, event.Type, event.Subject, event.PartitionKey} {
 		to = appendBytes(to, field)
 	}
 
@@ -94,10 +94,15 @@ func seal(record []byte, seq journal.Seq) []byte {
 }
 
 func checksum(record []byte, seq journal.Seq) uint32 {
+	return positioned(crc32.Checksum(record, castagnoli), seq)
+}
+
+// positioned goes on with a record's checksum over its position.
+func positioned(sum uint32, seq journal.Seq) uint32 {
 	var position [seqBytes]byte
 	binary.BigEndian.PutUint64(position[:], uint64(seq))
 
-	return crc32.Update(crc32.Checksum(record, castagnoli), castagnoli, position[:])
+	return crc32.Update(sum, castagnoli, position[:])
 }
 
 // corrupt is ErrCorrupt with what was found and where.

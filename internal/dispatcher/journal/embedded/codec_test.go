@@ -35,8 +35,8 @@ func samples() map[journal.Seq]struct {
 		want   journal.Record
 		stored []byte
 	}{
-		1:       {journal.Record{Seq: 1, Event: full}, seal(unsealedEvent(full), 1)},
-		2:       {journal.Record{Seq: 2, Event: bare}, seal(unsealedEvent(bare), 2)},
+		1:       {journal.Record{Seq: 1, Event: full}, seal(unsealedEvent(full, full.Accepted), 1)},
+		2:       {journal.Record{Seq: 2, Event: bare}, seal(unsealedEvent(bare, bare.Accepted), 2)},
 		1 << 40: {journal.Record{Seq: 1 << 40, Marker: version}, seal(unsealedMarker(version, sampleTime), 1<<40)},
 	}
 }
@@ -98,7 +98,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 		var again []byte
 		if record.Event != nil {
-			again = unsealedEvent(record.Event)
+			again = unsealedEvent(record.Event, record.Event.Accepted)
 		} else {
 			again = unsealedMarker(record.Marker, at)
 		}
@@ -128,7 +128,7 @@ func FuzzDecodeRows(f *testing.F) {
 	letter := journal.DeadLetter{Tenant: "acme", Reason: journal.ReasonGone, At: sampleTime, Attempts: 3, Last: &attempt}
 	f.Add(encodeAttempt(&attempt, 10))
 	f.Add(encodeRetry(retry{due: sampleTime, attempts: 3}))
-	f.Add(encodeDead(&letter, seal(unsealedEvent(&event), 7)))
+	f.Add(encodeDead(&letter, seal(unsealedEvent(&event, event.Accepted), 7)))
 	f.Add(encodeInterval(journal.Interval{To: 9, Reason: "Disabled"}))
 	f.Add(encodeSeen(sampleTime, sampleTime))
 	f.Add(encodeNumber(7))

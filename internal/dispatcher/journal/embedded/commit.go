@@ -23,7 +23,8 @@ type committer struct {
 	// names are the ids by tenant and name of those that are not deleted.
 	names map[tenantName]string
 	// newest is the highest day that has identities.
-	newest uint32
+	newest     uint32
+	remembered remembered
 }
 
 type tenantName struct{ tenant, name string }
@@ -38,7 +39,8 @@ type group struct {
 	events   int
 	versions []journal.Version
 	failed   map[*request]error
-	scratch  []byte
+	// scratch and key are for rows that are copied into the batch.
+	scratch, key []byte
 }
 
 // commit writes a group and answers its requests.
@@ -116,6 +118,31 @@ func (g *group) add(r *request) error {
 // append gives each event its place, or finds the place of the one before it.
 func (g *group) append(r *request) error {
 	receipts := make([]journal.Receipt, len(r.events))
+	if len(r.events) > 1 {
+		return g.appendMany(r, receipts)
+	}
+	event := &r.events[0]
+	seen, found, err := g.lookup(event.identity)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		g.j.metrics.duplicates.Inc()
+		receipts[0] = journal.Receipt{Seq: seen.seq, Duplicate: true}
+	case g.j.space.full.Load():
+		g.j.metrics.refused.Inc()
+
+		return journal.ErrFull
+	default:
+		receipts[0] = journal.Receipt{Seq: g.place(event)}
+	}
+	r.receipts = receipts
+
+	return nil
+}
+
+// appendMany does so for events that may be duplicates of each other, all or none.
+func (g *group) appendMany(r *request, receipts []journal.Receipt) error {
 	fresh := make(map[identity]int, len(r.events))
 	for i := range r.events {
 		seen, found, err := g.lookup(r.events[i].identity)
@@ -158,11 +185,13 @@ func (g *group) place(event *pending) journal.Seq {
 	g.events++
 	seen := sighting{seq: c.last, at: g.now}
 	g.seen[event.identity] = seen
-	g.set(keyEvent(c.last), seal(event.record, c.last))
+	g.setRecord(event)
 	today := dayOf(g.now)
 	c.newest = max(c.newest, today)
+	g.key = appendIdentityKey(g.key[:0], today, event.identity)
 	g.scratch = encodeSighting(g.scratch[:0], seen)
-	g.set(keyIdentity(today, event.identity), g.scratch)
+	g.set(g.key, g.scratch)
+	c.remembered.add(event.identity, today)
 	if row, changed := g.j.types.see(event.tenant, event.typ, g.now); changed {
 		g.set(keyText(kindType, event.tenant, event.typ), row)
 	}
@@ -170,11 +199,20 @@ func (g *group) place(event *pending) journal.Seq {
 	return c.last
 }
 
+// setRecord writes an event's record at the newest position, straight into the batch.
+func (g *group) setRecord(event *pending) {
+	seq := g.j.committer.last
+	row := g.batch.SetDeferred(1+seqBytes, len(event.record)+recordChecksum)
+	row.Key[0] = kindEvent
+	binary.BigEndian.PutUint64(row.Key[1:], uint64(seq))
+	copy(row.Value, event.record)
+	binary.BigEndian.PutUint32(row.Value[len(event.record):], positioned(event.sum, seq))
+	must(row.Finish())
+}
+
 // set writes a row. Setting in a batch fails only when the batch is misused.
 func (g *group) set(key, value []byte) {
-	if err := g.batch.Set(key, value, nil); err != nil {
-		panic(fmt.Sprintf("setting a row in a batch: %v", err))
-	}
+	must(g.batch.Set(key, value, nil))
 }
 
 // lookup finds the event of an identity within the window.
@@ -182,10 +220,14 @@ func (g *group) lookup(of identity) (sighting, bool, error) {
 	if seen, found := g.seen[of]; found {
 		return seen, true, nil
 	}
+	if g.j.committer.remembered.absent(of) {
+		return sighting{}, false, nil
+	}
 	today := dayOf(g.now)
 	// A day after today has identities where the clock was set back.
 	for at := min(g.j.committer.newest, today+1); at+1 >= today; at-- {
-		value, found, err := g.j.get(keyIdentity(at, of))
+		g.key = appendIdentityKey(g.key[:0], at, of)
+		value, found, err := g.j.get(g.key)
 		if err != nil {
 			return sighting{}, false, fmt.Errorf("looking for duplicates: %w", err)
 		}

@@ -95,6 +95,7 @@ func Open(ctx context.Context, options Options) (*Journal, error) {
 		return nil, fmt.Errorf("opening the journal: %w", errors.Join(err, j.release()))
 	}
 	j.done.Go(j.commitLoop)
+	j.done.Go(j.remember)
 	j.done.Go(j.syncLoop)
 	j.done.Go(j.maintainLoop)
 

@@ -60,11 +60,11 @@ func sampleRows() map[string]sampleRow {
 	}
 
 	return map[string]sampleRow{
-		"event":    {event, unsealedEvent(event), record},
+		"event":    {event, unsealedEvent(event, event.Accepted), record},
 		"marker":   {version, unsealedMarker(version, sampleTime), record},
 		"attempt":  {attempt, encodeAttempt(&attempt, 10), func(v []byte) (any, error) { return decodeAttempt("sub", v) }},
 		"retry":    {retry{due: sampleTime, attempts: 3}, encodeRetry(retry{due: sampleTime, attempts: 3}), func(v []byte) (any, error) { return decodeRetry(letter.Ref, v) }},
-		"dead":     {letter, encodeDead(&letter, seal(unsealedEvent(event), at)), func(v []byte) (any, error) { return decodeDead(letter.Ref, v) }},
+		"dead":     {letter, encodeDead(&letter, seal(unsealedEvent(event, event.Accepted), at)), func(v []byte) (any, error) { return decodeDead(letter.Ref, v) }},
 		"deadsum":  {sum, encodeLetterSum(sum), func(v []byte) (any, error) { return decodeLetterSum("sub", v) }},
 		"interval": {interval, encodeInterval(interval), func(v []byte) (any, error) { return decodeInterval("sub", 3, v) }},
 		"sighting": {sighting{seq: at, at: sampleTime}, encodeSighting(nil, sighting{seq: at, at: sampleTime}), func(v []byte) (any, error) { return decodeSighting(v) }},

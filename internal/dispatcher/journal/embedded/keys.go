@@ -169,12 +169,22 @@ func keyText(kind byte, name, text string) []byte {
 	return append(keyNamed(kind, name), text...)
 }
 
-// keyIdentity is the key of an event's identity, remembered under the day it was appended.
-func keyIdentity(day uint32, hash identity) []byte {
-	key := make([]byte, 0, 1+4+len(hash))
+// appendIdentityKey writes the key of an event's identity, remembered under the day it was appended.
+func appendIdentityKey(key []byte, day uint32, hash identity) []byte {
 	key = binary.BigEndian.AppendUint32(append(key, kindIdentity), day)
 
 	return append(key, hash[:]...)
+}
+
+// splitIdentity is the inverse of appendIdentityKey.
+func splitIdentity(key []byte) (day uint32, hash identity, ok bool) {
+	const dayBytes = 4
+	if len(key) != 1+dayBytes+len(hash) {
+		return 0, hash, false
+	}
+	copy(hash[:], key[1+dayBytes:])
+
+	return binary.BigEndian.Uint32(key[1:]), hash, true
 }
 
 // keyIdentityDay stands before every identity of a day.

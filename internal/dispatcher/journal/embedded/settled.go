@@ -287,6 +287,7 @@ func (j *Journal) sweep(swept *uint32) error {
 		return err
 	}
 	*swept = today - 1
+	j.committer.remembered.swept.Store(today - 1)
 
 	return nil
 }
