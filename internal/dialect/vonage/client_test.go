@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -192,7 +193,7 @@ func TestClientErrors(t *testing.T) {
 				t.Errorf("%s: %v", tc.reason, err)
 			case tc.text != "" && (err == nil || !strings.Contains(err.Error(), tc.text)):
 				t.Errorf("%s: want an error with %q, got %v", tc.reason, tc.text, err)
-			case tc.text != "" && fmt.Sprintf("%T", root(err)) != "*errors.errorString" && fmt.Sprintf("%T", root(err)) != "*fmt.wrapError":
+			case tc.text != "" && !slices.Contains([]string{"*errors.errorString", "*fmt.wrapError", "*subscription.ShapeError"}, fmt.Sprintf("%T", root(err))):
 				t.Errorf("%s: want a transient error, got %T", tc.reason, root(err))
 			}
 			if err != nil && (strings.Contains(err.Error(), staticToken) || strings.Contains(err.Error(), sampleSecret)) {
@@ -331,7 +332,7 @@ func TestTokenErrors(t *testing.T) {
 		"Broken":   {"a server's trouble", says(503, `<html>`+clientSecret), nil, "the token endpoint answered 503: Service Unavailable"},
 		"NotJSON":  {"no JSON", says(200, `<html>`), nil, "asking for an access token"},
 		"NoToken":  {"no token", says(200, `{}`), nil, "access_token"},
-		"Mac":      {"another kind of token", says(200, `{"access_token":"x","token_type":"mac"}`, "Content-Type", "application/json"), nil, "is the token URL right?"},
+		"Mac":      {"another kind of token", says(200, `{"access_token":"x","token_type":"mac"}`, "Content-Type", "application/json"), nil, "of the token URL: is the URL right?"},
 		"Redirect": {"a redirect would take the secret elsewhere", says(307, ``, "Location", "/elsewhere"), nil, "the token endpoint answered 307"},
 	}
 	for name, tc := range cases {
