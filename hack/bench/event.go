@@ -58,7 +58,10 @@ func newTemplate(size, fanOut int) template {
 	fmt.Fprintf(&body, t.typeFormat, 0)
 	body.WriteString(`","datacontenttype":"application/json","data":{"records":[`)
 
-	const end = `"}}`
+	const (
+		end     = `"}}`
+		letters = "abcdefghijklmnopqrstuvwxyz"
+	)
 
 	random := rand.New(rand.NewPCG(1, uint64(size))) //nolint:gosec // The same events at each run.
 
@@ -78,7 +81,7 @@ func newTemplate(size, fanOut int) template {
 	body.WriteString(`],"text":"`)
 
 	for body.Len()+len(end) < size {
-		body.WriteByte('a' + byte(random.IntN('z'-'a'+1)))
+		body.WriteByte(letters[random.IntN(len(letters))])
 	}
 
 	body.WriteString(end)
@@ -107,7 +110,7 @@ func (t template) fill(load, number int64, meant time.Duration, eventType int) [
 // digits writes a number with leading zeros and what comes after it.
 func digits(to []byte, number int64, width int, after byte) {
 	for i := width - 1; i >= 0; i-- {
-		to[i] = '0' + byte(number%10)
+		to[i] = "0123456789"[number%10]
 		number /= 10
 	}
 

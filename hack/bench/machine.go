@@ -54,14 +54,14 @@ func (r *report) describe(ctx context.Context, b *bench) {
 		return
 	}
 
-	if text, err := exec.CommandContext(ctx, b.binary, "version").Output(); err == nil {
+	if text, err := exec.CommandContext(ctx, b.binary, "version").Output(); err == nil { //nolint:gosec // The caller names it.
 		r.Versions.Hookline = strings.TrimSpace(string(text))
 	}
 }
 
 // field is the value of the first line "name : value" of a file of /proc; unknown where there is none.
 func field(path, name string) string {
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // Files of /proc.
 	if err != nil {
 		return unknown
 	}

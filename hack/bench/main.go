@@ -246,7 +246,7 @@ func run(ctx context.Context, s settings, stdout, stderr io.Writer) (err error) 
 			continue
 		}
 
-		b.say("%s", e.name)
+		b.sayf("%s", e.name)
 
 		if err := e.run(b, ctx); err != nil {
 			return fmt.Errorf("measuring %s: %w", e.name, err)
@@ -307,15 +307,15 @@ func (b *bench) close() error {
 		err = b.receiver.close()
 	}
 
-	if removed := os.RemoveAll(b.work); removed != nil {
+	if removed := os.RemoveAll(b.work); removed != nil { //nolint:gosec // It was made here.
 		err = errors.Join(err, fmt.Errorf("removing the folder of the journals: %w", removed))
 	}
 
 	return err
 }
 
-// say tells on standard error what is under way.
-func (b *bench) say(format string, args ...any) {
+// sayf tells on standard error what is under way.
+func (b *bench) sayf(format string, args ...any) {
 	fmt.Fprintf(b.log, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 

@@ -41,7 +41,7 @@ func (s *subject) readBytes() int64 {
 
 // cpu is how much processor time the process has spent. 0: not known.
 func (s *subject) cpu() time.Duration {
-	content, err := os.ReadFile(s.proc("stat"))
+	content, err := os.ReadFile(s.proc("stat")) //nolint:gosec // A file of /proc.
 	if err != nil {
 		return 0
 	}

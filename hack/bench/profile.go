@@ -50,7 +50,9 @@ func (b *bench) profileLoad(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "%s: %s: %.0f events/s, %s of processor time an event\n\n", s.name, c, result.events(), durationText(result.CPU))
 
 	for _, order := range []string{"-flat", "-cum"} {
-		text, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", order, "-nodecount="+profileTop, path).CombinedOutput()
+		cmd := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", order, "-nodecount="+profileTop, path) //nolint:gosec // The caller names it.
+
+		text, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("reading the profile: %w: %s", err, text)
 		}
@@ -58,7 +60,7 @@ func (b *bench) profileLoad(ctx context.Context, stdout io.Writer) error {
 		fmt.Fprintf(stdout, "%s\n", text)
 	}
 
-	b.say("the profile is %s", path)
+	b.sayf("the profile is %s", path)
 
 	return nil
 }

@@ -84,9 +84,7 @@ func (r *receiver) close() error {
 	return nil
 }
 
-// url is the address of an endpoint.
-func (r *receiver) url(endpoint int) string { return endpointURL(r.port, endpoint) }
-
+// endpointURL is the address of an endpoint.
 func endpointURL(port, endpoint int) string {
 	return fmt.Sprintf("http://127.0.1.%d:%d%s%d", endpoint%maxHosts+1, port, endpointPath, endpoint)
 }

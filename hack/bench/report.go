@@ -49,11 +49,10 @@ type target struct {
 
 // Units of targets.
 const (
-	unitRatio   = "×"
-	unitTime    = "ms"
-	unitNanos   = "ns"
-	unitMemory  = "MiB"
-	unitSeconds = "deliveries/s"
+	unitRatio  = "×"
+	unitTime   = "ms"
+	unitNanos  = "ns"
+	unitMemory = "MiB"
 )
 
 func (t target) text(value float64) string {
@@ -92,10 +91,10 @@ func (t target) verdict() string {
 	}
 }
 
-// atLeast and atMost add a target.
-func (r *report) atLeast(name, unit string, value, limit, aim float64) {
+// atLeast and atMost add a target; what must be at least something is a ratio.
+func (r *report) atLeast(name string, value, limit, aim float64) {
 	r.Targets = append(r.Targets, target{
-		Name: name, Unit: unit, Value: value, Limit: limit, AtLeast: true, Aim: aim, Met: value >= limit,
+		Name: name, Unit: unitRatio, Value: value, Limit: limit, AtLeast: true, Aim: aim, Met: value >= limit,
 	})
 }
 
@@ -160,13 +159,13 @@ func (r *report) judgeThroughput() {
 		name := fmt.Sprintf("%d publishers, fan-out %d", g.cell.Publishers, g.cell.FanOut)
 
 		if ratio, ok := r.ratio(g.cell, subject, string(kindBare)); ok {
-			r.atLeast(name+": of bare", unitRatio, ratio, g.bare, g.bareAim)
+			r.atLeast(name+": of bare", ratio, g.bare, g.bareAim)
 		}
 		if ratio, ok := r.ratio(g.cell, subject, string(kindDiscard)); ok {
-			r.atLeast(name+": of the same parts without a journal", unitRatio, ratio, g.discard, 0)
+			r.atLeast(name+": of the same parts without a journal", ratio, g.discard, 0)
 		}
 		if ratio, ok := r.ratio(g.cell, nameSlow, subject); ok && g.slowDown > 0 {
-			r.atLeast(name+": 1 ms added to each fsync, of its own figure", unitRatio, ratio, g.slowDown, 0)
+			r.atLeast(name+": 1 ms added to each fsync, of its own figure", ratio, g.slowDown, 0)
 		}
 	}
 }
@@ -253,7 +252,7 @@ func (r *report) judgeStored() {
 	}
 
 	if most := r.find(headline()[0], string(kindHookline)); r.Drain != nil && most != nil {
-		r.atLeast(fmt.Sprintf("%d retries due at once, of the delivery rate at fan-out 1", r.Drain.Due), unitRatio,
+		r.atLeast(fmt.Sprintf("%d retries due at once, of the delivery rate at fan-out 1", r.Drain.Due),
 			r.Drain.PerSecond/most.deliveries(), ofDeliveringRate, 0)
 	}
 }

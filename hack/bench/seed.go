@@ -65,7 +65,7 @@ func (b *bench) sow(ctx context.Context, subscriptions int, fill func(ctx contex
 		return nil, fmt.Errorf("filling a journal: %w", err)
 	}
 
-	b.say("  filled a journal in %s", time.Since(began).Round(time.Millisecond))
+	b.sayf("  filled a journal in %s", time.Since(began).Round(time.Millisecond))
 
 	return s, nil
 }

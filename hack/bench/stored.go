@@ -116,7 +116,7 @@ func (b *bench) attempts(ctx context.Context) error {
 	for round := range max(b.scale.Rounds, 1) {
 		if err := dropCache(made.dir); err != nil {
 			result.Dropped = false
-			b.say("  cold is a new process alone: %v", err)
+			b.sayf("  cold is a new process alone: %v", err)
 		}
 
 		first, bytes, later, err := b.ask(ctx, made, round)

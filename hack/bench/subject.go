@@ -107,7 +107,7 @@ func (b *bench) build(ctx context.Context) error {
 		return nil
 	}
 
-	b.say("building hookline")
+	b.sayf("building hookline")
 
 	binary := filepath.Join(b.work, "hookline")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
@@ -144,7 +144,7 @@ func (b *bench) launch(ctx context.Context, o subjectOptions) (*subject, error) 
 	}
 
 	s := &subject{name: o.name, kind: o.kind, dataDir: o.dataDir, done: make(chan struct{})}
-	s.cmd = exec.CommandContext(ctx, path, args...)
+	s.cmd = exec.CommandContext(ctx, path, args...) //nolint:gosec // The caller names it, or it is this program.
 	s.cmd.Env = append(os.Environ(), "GOMEMLIMIT="+b.memoryLimit)
 	s.cmd.SysProcAttr = childAttributes()
 
@@ -210,7 +210,10 @@ func (s *subject) follow(stderr io.Reader, started chan<- string) {
 	scanner.Buffer(nil, 1<<20)
 
 	for scanner.Scan() {
-		var line struct{ Msg, Address string }
+		var line struct {
+			Msg     string `json:"msg"`
+			Address string `json:"address"`
+		}
 		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == startedMessage {
 			select {
 			case started <- line.Address:

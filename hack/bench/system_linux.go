@@ -23,7 +23,7 @@ func dropCache(dir string) error {
 			return err
 		}
 
-		file, err := os.Open(path)
+		file, err := os.Open(path) //nolint:gosec // A folder of the benchmark's own.
 		if err != nil {
 			return fmt.Errorf("opening a file of the journal: %w", err)
 		}

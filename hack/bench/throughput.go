@@ -144,7 +144,7 @@ func (b *bench) side(ctx context.Context, cells []cell, subscriptions, rounds in
 		}
 
 		for i := range results {
-			b.say("  %s: %s: %.0f events/s", c, results[i].Subject, results[i].events())
+			b.sayf("  %s: %s: %.0f events/s", c, results[i].Subject, results[i].events())
 		}
 
 		b.report.Throughput = append(b.report.Throughput, results...)
