@@ -464,7 +464,10 @@ func TestBrokenVendors(t *testing.T) {
 		},
 		"Slow": {
 			reason: "A request has its time.",
-			answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			answer: func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // Nothing is said to who may still listen.
+			},
 			check:  func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
 		},
 		"Reset": {
