@@ -21,8 +21,9 @@ const Provider = "bird"
 const (
 	// DefaultTimeout bounds one request and its answer.
 	DefaultTimeout = 35 * time.Second
-	// VisibilityDelay is how long a write is taken to stay invisible; the vendor does not say.
-	VisibilityDelay = 5 * time.Second
+	// VisibilityDelay is how long a write is taken to stay invisible. The vendor does not say: as long as at the
+	// slowest vendor that does.
+	VisibilityDelay = 30 * time.Second
 	// MaxPages bounds how many pages of subscriptions, MaxLogPages how many of logs are read.
 	MaxPages    = 100
 	MaxLogPages = 10
@@ -113,8 +114,8 @@ func (c *Client) Capabilities() subscription.Capabilities {
 			subscription.FieldSecret: true, subscription.FieldBirdOptions: true,
 		},
 		MaxEvents: 1,
-		Secret:    subscription.SecretSettable,
-		Statuses:  true, Logs: true, Catalogue: true,
+		Secret:    subscription.SecretSettable, SecretText: subscription.SecretTextPlain,
+		Statuses: true, Logs: true, Catalogue: true,
 		VisibilityDelay: VisibilityDelay,
 		Immutable:       []subscription.Field{subscription.FieldEvents},
 		NaturalKey:      []subscription.Field{subscription.FieldURL, subscription.FieldEvents, subscription.FieldBirdOptions},
@@ -171,7 +172,7 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 		draft.Secret = generated
 	}
 	service, event, _ := splitEvent(draft.Events[0])
-	body := Fields{Service: service, Event: event, URL: &draft.URL, SigningKey: &draft.Secret}
+	body := Fields{Service: service, Event: wireEvent(event), URL: &draft.URL, SigningKey: &draft.Secret}
 	if options := draft.Options.Bird; options != nil {
 		if len(options.EventFilters) > 0 {
 			body.EventFilters = wireFilters(options)
@@ -189,7 +190,7 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 		created, err = c.one(ctx, call{method: http.MethodPatch, path: pathSubscription, id: &id, body: Fields{Status: statusInactive}})
 		if err != nil {
 			// None of the port's errors: they would say that there is no subscription.
-			return subscription.Created{}, fmt.Errorf("setting a new subscription, which is active until then, to inactive: %s", err.Error())
+			return subscription.Created{}, errors.New("setting a new subscription, which is active until then, to inactive: " + err.Error())
 		}
 	}
 
@@ -345,7 +346,7 @@ func (c *Client) EventTypes(ctx context.Context) ([]subscription.EventType, erro
 	)
 	for _, service := range services {
 		one, err := c.available(ctx, service)
-		switch _, invalid := errors.AsType[*noService](err); {
+		switch _, invalid := errors.AsType[*serviceError](err); {
 		case invalid:
 			refused = err
 		case err != nil:

@@ -447,7 +447,7 @@ func TestClientReadsTheCatalogue(t *testing.T) {
 		switch r.URL.Query().Get("service") {
 		case "channels":
 			_, _ = io.WriteString(w, `{"results":[{"service":"channels","events":[{"name":"sms.outbound","filterKeys":["channelId"]},`+
-				`{"name":"sms.inbound"},{"name":"apple business chat.inbound"}]}]}`)
+				`{"name":"sms.inbound"},{"name":"apple business chat.inbound"},{"name":"carrier pigeon.inbound"}]}]}`)
 		case "payments":
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			_, _ = io.WriteString(w, `{"code":"InvalidPayload","message":"unknown service"}`)
@@ -457,6 +457,7 @@ func TestClientReadsTheCatalogue(t *testing.T) {
 	})
 	types, err := client.EventTypes(t.Context())
 	if diff := cmp.Diff([]subscription.EventType{
+		{Name: "channels.apple-business-chat.inbound", Description: "It cannot be filtered."},
 		{Name: "channels.sms.inbound", Description: "It cannot be filtered."},
 		{Name: "channels.sms.outbound", Description: "It can be filtered by channelId."},
 	}, types); err != nil || diff != "" {
@@ -608,5 +609,21 @@ func TestClientConfig(t *testing.T) {
 	}
 	if _, err := client.List(t.Context()); err == nil || !strings.Contains(err.Error(), "no key yet") {
 		t.Errorf("the key's error is handed on: %v", err)
+	}
+}
+
+// TestSpacesGoThereAndBack sees that the port names the one platform with spaces by dashes.
+func TestSpacesGoThereAndBack(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock(), nil)
+	client := s.client(t, support, nil)
+	events := []string{"channels.apple-business-chat.inbound"}
+	created, err := client.Create(t.Context(), subscription.Draft{URL: "https://example.com", Events: events, Enabled: true})
+	if diff := cmp.Diff(events, created.Events); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	held, err := s.registry.Tenant(support).List(t.Context())
+	if err != nil || len(held) != 1 || cmp.Diff(events, held[0].Events) != "" {
+		t.Errorf("the registry has %+v, %v", held, err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // problems are what is wrong with a body, by JSON path: .url, .eventFilters[0].key, and . for the whole.
 type problems map[string][]string
 
-func (p problems) add(path, format string, args ...any) {
+func (p problems) addf(path, format string, args ...any) {
 	p[path] = append(p[path], fmt.Sprintf(format, args...))
 }
 
@@ -58,7 +58,8 @@ func readBody(r request) ([]byte, error) {
 	switch {
 	case tooLarge:
 		return nil, &refusal{
-			status: http.StatusRequestEntityTooLarge, code: codeTooLarge, message: fmt.Sprintf("The body has more than %d bytes", MaxRequestBytes),
+			status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
+			message: fmt.Sprintf("The body has more than %d bytes", MaxRequestBytes),
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &refusal{status: http.StatusRequestTimeout, code: codeTimeout, message: "The body came too slowly"}
@@ -96,7 +97,7 @@ func (s *server) readFields(r request, may, must []string) (fields, error) {
 	members := readObject(wrong, body, "", may)
 	for _, name := range must {
 		if _, ok := members[name]; !ok && members != nil {
-			wrong.add("."+name, "property %q is missing", name)
+			wrong.addf("."+name, "property %q is missing", name)
 		}
 	}
 	out := fields{
@@ -118,7 +119,7 @@ func readObject(wrong problems, text []byte, path string, may []string) map[stri
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
-		wrong.add(at, "value must be an object")
+		wrong.addf(at, "value must be an object")
 
 		return nil
 	}
@@ -136,9 +137,9 @@ func readObject(wrong problems, text []byte, path string, may []string) map[stri
 		_, twice := members[name]
 		switch {
 		case !slices.Contains(may, name):
-			wrong.add(at, "property %q is unsupported", clip(name))
+			wrong.addf(at, "property %q is unsupported", clip(name))
 		case twice:
-			wrong.add(path+"."+name, "property %q stands twice", name)
+			wrong.addf(path+"."+name, "property %q stands twice", name)
 		default:
 			members[name] = value
 		}
@@ -155,7 +156,7 @@ func readText(wrong problems, members map[string]json.RawMessage, path, name str
 	}
 	var text string
 	if string(value) == "null" || json.Unmarshal(value, &text) != nil {
-		wrong.add(path+"."+name, "value must be a string")
+		wrong.addf(path+"."+name, "value must be a string")
 
 		return nil
 	}
@@ -171,7 +172,7 @@ func readFilters(wrong problems, members map[string]json.RawMessage) *[]EventFil
 	}
 	var items []json.RawMessage
 	if json.Unmarshal(value, &items) != nil {
-		wrong.add(".eventFilters", "value must be an array or null")
+		wrong.addf(".eventFilters", "value must be an array or null")
 
 		return nil
 	}
@@ -183,7 +184,7 @@ func readFilters(wrong problems, members map[string]json.RawMessage) *[]EventFil
 		var filter EventFilter
 		for name, into := range map[string]*string{"key": &filter.Key, "value": &filter.Value} {
 			if _, ok := parts[name]; !ok && parts != nil {
-				wrong.add(path+"."+name, "property %q is missing", name)
+				wrong.addf(path+"."+name, "property %q is missing", name)
 			}
 			if text := readText(wrong, parts, path, name); text != nil {
 				*into = *text
@@ -201,26 +202,26 @@ func readFilters(wrong problems, members map[string]json.RawMessage) *[]EventFil
 // judge notes what is wrong with values.
 func (s *server) judge(wrong problems, f fields) {
 	if f.service != nil && !slices.Contains(services, *f.service) {
-		wrong.add(".service", "value is not one of the allowed values [%s]", strings.Join(services, ", "))
+		wrong.addf(".service", "value is not one of the allowed values [%s]", strings.Join(services, ", "))
 	}
 	if f.event != nil {
-		if err := subscription.ValidateEventType(joinEvent(serviceConversations, *f.event)); *f.event == "" || err != nil {
-			wrong.add(".event", "value must be the name of an event, such as sms.outbound: see available-webhooks")
+		if err := subscription.ValidateEventType(joinEvent(serviceConversations, *f.event)); err != nil {
+			wrong.addf(".event", "value must be the name of an event, such as sms.outbound: see available-webhooks")
 		}
 	}
 	if f.url != nil && !s.cfg.AllowAnyURL && !allowedURL.MatchString(*f.url) {
-		wrong.add(".url", `string doesn't match the regular expression "%s": it is https and a host name with a dot, `+
+		wrong.addf(".url", `string doesn't match the regular expression "%s": it is https and a host name with a dot, `+
 			"without a port or user information", patternURL)
 	}
 	if f.status != nil && *f.status != statusActive && *f.status != statusInactive {
-		wrong.add(".status", "value is not one of the allowed values [%s, %s]", statusActive, statusInactive)
+		wrong.addf(".status", "value is not one of the allowed values [%s, %s]", statusActive, statusInactive)
 	}
 	if f.template != nil {
 		checkTemplate(wrong, *f.template)
 	}
 	if f.signingKey != nil {
 		if invalid, ok := errors.AsType[*subscription.InvalidError](checkSigningKey(*f.signingKey)); ok {
-			wrong.add(".signingKey", "%s", invalid.Message)
+			wrong.addf(".signingKey", "%s", invalid.Message)
 		}
 	}
 }

@@ -67,7 +67,8 @@ func (c *Client) youngest(ctx context.Context, id string, most int) ([]LogEntry,
 		for i, text := range raw {
 			var one LogEntry
 			if json.Unmarshal(text, &one) != nil || one.RequestID == "" || one.ExecutionStatus == "" {
-				return nil, fmt.Errorf("log entry %d: %w", i, shapeError(`{"requestId","attemptCount","httpStatusCode","executionStatus","createdAt"}`))
+				return nil, fmt.Errorf("log entry %d: %w", i,
+					shapeError(`{"requestId","attemptCount","httpStatusCode","executionStatus","createdAt"}`))
 			}
 			all = append(all, one)
 		}
@@ -106,7 +107,8 @@ func (c *Client) Logs(ctx context.Context, id string, query subscription.LogQuer
 	asked := 0
 	for _, one := range deliveries {
 		last := subscription.LogEntry{
-			DeliveryID: one.RequestID, EventID: one.RequestID, Event: event, Attempt: max(1, one.AttemptCount), Timestamp: readTime(one.CreatedAt),
+			DeliveryID: one.RequestID, EventID: one.RequestID, Event: event,
+			Attempt: max(1, one.AttemptCount), Timestamp: readTime(one.CreatedAt),
 			Success: one.succeeded(), ResponseCode: one.HTTPStatusCode, ResponseText: one.text(),
 		}
 		if one.AttemptCount <= 1 || asked == MaxDetails {
@@ -297,7 +299,8 @@ func (k *changes) note(id string, youngest []LogEntry) {
 func digest(youngest []LogEntry) [sha256.Size]byte {
 	hash := sha256.New()
 	for _, one := range youngest {
-		_, _ = fmt.Fprintf(hash, "%q %d %d %q %q\n", one.RequestID, one.AttemptCount, one.HTTPStatusCode, one.ExecutionStatus, one.CreatedAt)
+		_, _ = fmt.Fprintf(hash, "%q %d %d %q %q\n",
+			one.RequestID, one.AttemptCount, one.HTTPStatusCode, one.ExecutionStatus, one.CreatedAt)
 	}
 
 	return [sha256.Size]byte(hash.Sum(nil))

@@ -63,7 +63,7 @@ func (r request) wire(one subscription.Subscription, signingKey string) Subscrip
 	service, event, _ := splitEvent(one.Events[0])
 	out := Subscription{
 		ID: wireID(one.ID).String(), OrganizationID: r.workspace.OrganizationID, WorkspaceID: r.workspace.ID,
-		Service: service, Event: event, EventFilters: wireFilters(one.Options.Bird), URL: one.URL, SigningKey: signingKey,
+		Service: service, Event: wireEvent(event), EventFilters: wireFilters(one.Options.Bird), URL: one.URL, SigningKey: signingKey,
 		CreatedAt: wireTime(one.CreatedAt), UpdatedAt: wireTime(one.UpdatedAt),
 	}
 	if one.Options.Bird != nil {
@@ -228,7 +228,8 @@ func (r request) matching(except, event string, options *subscription.BirdOption
 	}
 
 	return payloadRefusal(specOptions+".eventFilters", fmt.Sprintf(
-		"%d webhook subscriptions to this event have these filters, and there may be %d: delete one, or change the filters", alike, MaxMatching))
+		"%d webhook subscriptions to this event have these filters, and there may be %d: delete one, or change the filters",
+		alike, MaxMatching))
 }
 
 // filterSet are filters in an order of their own.

@@ -27,10 +27,16 @@ const (
 	keyStatus          = "status"
 )
 
-// platforms are those whose messages channels tell of. The vendor names the eighth "apple business chat" and
-// does not show how its events spell it.
+// The one platform whose name has spaces, which the port's names have not.
+const (
+	spacedPlatform = "apple business chat"
+	dashedPlatform = "apple-business-chat"
+)
+
+// platforms are those whose messages channels tell of. The vendor does not show how events spell the one with
+// spaces.
 var platforms = []string{
-	"sms", "whatsapp", "email", "line", "instagram", "facebook", "viber", "linkedin", "tiktok", "applebusinesschat", "telegram",
+	"sms", "whatsapp", "email", "line", "instagram", "facebook", "viber", "linkedin", "tiktok", spacedPlatform, "telegram",
 }
 
 // available are the documented events by service, sorted. The vendor's whole list is not published: numbers and
@@ -65,7 +71,7 @@ var available = func() []AvailableWebhooks {
 // Catalogue are the events that the vendor documents, as the port names them, sorted by name.
 func Catalogue() []subscription.EventType { return portCatalogue(available) }
 
-// portCatalogue leaves out names that the port cannot write, such as one with a space.
+// portCatalogue leaves out names that the port cannot write.
 func portCatalogue(webhooks []AvailableWebhooks) []subscription.EventType {
 	types := []subscription.EventType{}
 	for _, one := range webhooks {
@@ -86,8 +92,24 @@ func portCatalogue(webhooks []AvailableWebhooks) []subscription.EventType {
 	return slices.CompactFunc(types, func(a, b subscription.EventType) bool { return a.Name == b.Name })
 }
 
-// joinEvent is an event as the port names it.
-func joinEvent(service, event string) string { return service + "." + event }
+// joinEvent is an event of the wire as the port names it.
+func joinEvent(service, event string) string {
+	if rest, ok := strings.CutPrefix(event, spacedPlatform+"."); ok {
+		event = dashedPlatform + "." + rest
+	}
+
+	return service + "." + event
+}
+
+// wireEvent is an event's name without its service as the wire has it. Also one that came with dashes has
+// spaces.
+func wireEvent(event string) string {
+	if rest, ok := strings.CutPrefix(event, dashedPlatform+"."); ok {
+		return spacedPlatform + "." + rest
+	}
+
+	return event
+}
 
 // splitEvent parts an event of the port; ok is false where it is of none of the vendor's services.
 func splitEvent(name string) (service, event string, ok bool) {
@@ -100,8 +122,8 @@ func splitEvent(name string) (service, event string, ok bool) {
 func checkEvents(events []string) error {
 	for _, name := range events {
 		if _, _, ok := splitEvent(name); !ok {
-			return wrongField(string(subscription.FieldEvents), "%q is no event of Bird's: write it as service.event with a service of %s, "+
-				"such as channels.sms.outbound", clip(name), strings.Join(services, ", "))
+			return wrongField(string(subscription.FieldEvents), "%q is no event of Bird's: write it as service.event with a service "+
+				"of %s, such as channels.sms.outbound", clip(name), strings.Join(services, ", "))
 		}
 	}
 

@@ -57,7 +57,7 @@ func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 	if err != nil {
 		// The error names the URL, and with it what stands in its query.
 		if told, ok := errors.AsType[*url.Error](err); ok {
-			err = told.Err
+			err = &url.Error{Op: told.Op, URL: request.URL.Path, Err: told.Err}
 		}
 
 		return nil, fmt.Errorf("asking Bird: %w", err)
@@ -135,7 +135,7 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 	case call.body != nil && said.documented && slices.Contains(refusedBody, status):
 		return &subscription.InvalidError{Field: said.field, Message: stable(message)}
 	case call.query.Has(paramService) && said.documented && slices.Contains(refusedService, status):
-		return &noService{message: fmt.Sprintf("Bird answered %d: %s", status, stable(message))}
+		return &serviceError{message: fmt.Sprintf("Bird answered %d: %s", status, stable(message))}
 	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest:
 		return fmt.Errorf("the URL answered %d, a redirect, which is not followed: give the URL it leads to", status)
 	default:
@@ -152,11 +152,11 @@ var (
 	refusedService = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}
 )
 
-// noService answers that Bird has no such service.
-type noService struct{ message string }
+// serviceError answers that Bird has no such service.
+type serviceError struct{ message string }
 
 // Error implements error.
-func (e *noService) Error() string { return e.message }
+func (e *serviceError) Error() string { return e.message }
 
 // explanation reads a refusal: code, message and details in the order of their paths. The field is the one that
 // all details are about.

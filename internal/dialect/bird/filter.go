@@ -33,14 +33,14 @@ func CheckOptions(options *subscription.BirdOptions) error {
 func checkFilters(wrong problems, filters []EventFilter) {
 	const path = ".eventFilters"
 	if len(filters) > MaxFilters {
-		wrong.add(path, "%d filters: the most is %d", len(filters), MaxFilters)
+		wrong.addf(path, "%d filters: the most is %d", len(filters), MaxFilters)
 	}
 	for i, filter := range filters {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		checkText(wrong, at+".key", filter.Key, MaxFilterKey)
 		checkText(wrong, at+".value", filter.Value, MaxFilterValue)
 		if slices.ContainsFunc(filters[:i], func(other EventFilter) bool { return other.Key == filter.Key }) {
-			wrong.add(at+".key", "the key stands twice, and filters are ANDed: remove one")
+			wrong.addf(at+".key", "the key stands twice, and filters are ANDed: remove one")
 		}
 	}
 }
@@ -48,15 +48,15 @@ func checkFilters(wrong problems, filters []EventFilter) {
 func checkText(wrong problems, path, text string, most int) {
 	switch length := utf8.RuneCountInString(text); {
 	case length == 0:
-		wrong.add(path, "minimum string length is 1")
+		wrong.addf(path, "minimum string length is 1")
 	case length > most:
-		wrong.add(path, "maximum string length is %d", most)
+		wrong.addf(path, "maximum string length is %d", most)
 	}
 }
 
 func checkTemplate(wrong problems, template string) {
 	if utf8.RuneCountInString(template) > MaxTemplate {
-		wrong.add(".template", "maximum string length is %d", MaxTemplate)
+		wrong.addf(".template", "maximum string length is %d", MaxTemplate)
 	}
 }
 

@@ -131,7 +131,8 @@ func (s *server) details(r request) (int, any, error) {
 func wireAttempt(id string, attempt subscription.LogEntry) Attempt {
 	out := Attempt{
 		RequestID: id, Attempt: attempt.Attempt, HTTPStatusCode: attempt.ResponseCode, ExecutionStatus: executionStatus(attempt.Success),
-		CreatedAt: wireTime(attempt.Timestamp), RequestBody: delivered(attempt.Payload), ResponseBody: strings.ToValidUTF8(string(attempt.ResponseBody), "�"),
+		CreatedAt: wireTime(attempt.Timestamp), RequestBody: delivered(attempt.Payload),
+		ResponseBody: strings.ToValidUTF8(string(attempt.ResponseBody), "�"),
 	}
 	if attempt.ResponseCode == 0 {
 		out.Error = attempt.ResponseText

@@ -28,11 +28,12 @@ const (
 const (
 	// NotificationTimeout is how long a receiver may take; the vendor does not say.
 	NotificationTimeout = 10 * time.Second
-	// Attempts is how often a notification is tried: as often as the vendor's example of a log shows. Waits
-	// begin with FirstRetry and grow by RetryGrowth, so that the last attempt is within the vendor's eight hours.
-	Attempts    = 36
-	FirstRetry  = 5 * time.Second
-	RetryGrowth = 1.2275
+	// Attempts is how often a notification is tried: as often as the vendor's example of a log shows.
+	Attempts = 36
+	// firstRetry is the first wait, and retryGrowth how waits grow, so that the last attempt is within the
+	// vendor's eight hours.
+	firstRetry  = 5 * time.Second
+	retryGrowth = 1.2275
 
 	jsonMediaType = "application/json"
 	// maxQuoted bounds how much of another's text an error repeats, in bytes.
@@ -65,7 +66,7 @@ func (Notification) Timeout() time.Duration { return NotificationTimeout }
 func (Notification) Schedule() []time.Duration {
 	schedule := make([]time.Duration, Attempts)
 	for i := range schedule[1:] {
-		wait := FirstRetry.Seconds() * math.Pow(RetryGrowth, float64(i))
+		wait := firstRetry.Seconds() * math.Pow(retryGrowth, float64(i))
 		schedule[i+1] = time.Duration(math.Floor(wait)) * time.Second
 	}
 
@@ -144,7 +145,7 @@ func render(text []byte) ([]byte, error) {
 		told.Data = json.RawMessage("{}")
 	}
 
-	return marshal(envelope{Service: service, Event: event, Payload: told.Data})
+	return marshal(envelope{Service: service, Event: wireEvent(event), Payload: told.Data})
 }
 
 func isJSON(contentType string) bool {

@@ -158,6 +158,10 @@ func TestEnvelope(t *testing.T) {
 			reason: "without data the payload is an empty object",
 			event:  `{"type":"conversations.conversation.created"}`, want: `{"service":"conversations","event":"conversation.created","payload":{}}`,
 		},
+		"Spaces": {
+			reason: "the one platform with spaces has dashes in a type",
+			event:  `{"type":"channels.apple-business-chat.inbound"}`, want: `{"service":"channels","event":"apple business chat.inbound","payload":{}}`,
+		},
 		"OneWord": {reason: "an event may be one word", event: `{"type":"numbers.updated","data":[1]}`, want: `{"service":"numbers","event":"updated","payload":[1]}`},
 		"Relayed": {
 			reason: "data that is a notification of Bird's already is passed on to the byte, whatever the type",

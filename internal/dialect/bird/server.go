@@ -263,7 +263,8 @@ func (s *server) refusal(header http.Header, r *http.Request, err error) *refusa
 	}
 
 	return &refusal{
-		status: http.StatusInternalServerError, code: codeInternal, message: "The request failed here: it may work later, and may have had its effect",
+		status: http.StatusInternalServerError, code: codeInternal,
+		message: "The request failed here: it may work later, and may have had its effect",
 	}
 }
 
