@@ -28,3 +28,9 @@ var (
 	Sign     = sign
 	Services = services
 )
+
+// The namespaces of ids that users may compute.
+var (
+	NamespaceWorkspace    = namespaceWorkspace.String()
+	NamespaceOrganization = namespaceOrganization.String()
+)

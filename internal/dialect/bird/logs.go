@@ -66,7 +66,7 @@ func (s *server) logs(r request) (int, any, error) {
 		return 0, nil, err
 	}
 	if given && status != executionSucceeded && status != executionFailed {
-		return 0, nil, badRequest(fmt.Sprintf("The parameter %s must be one of %s, %s", paramExecution, executionSucceeded, executionFailed))
+		return 0, nil, badRequest("The parameter " + paramExecution + " must be one of " + executionSucceeded + ", " + executionFailed)
 	}
 	found, err := r.named()
 	if err != nil {

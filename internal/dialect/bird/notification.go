@@ -139,8 +139,8 @@ func render(text []byte) ([]byte, error) {
 	case relayed:
 		return told.Data, nil
 	case !ok:
-		return nil, fmt.Errorf("the event's type %q does not begin with a service of Bird's: publish it as one of %s and the event's name, "+
-			"such as channels.sms.outbound", clip(told.Type), strings.Join(services, ", "))
+		return nil, fmt.Errorf("the event's type %q does not begin with a service of Bird's: publish it as one of %s "+
+			"and the event's name, such as channels.sms.outbound", clip(told.Type), strings.Join(services, ", "))
 	case len(told.Data) == 0:
 		told.Data = json.RawMessage("{}")
 	}
