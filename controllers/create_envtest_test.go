@@ -293,8 +293,8 @@ var _ = Describe("Creating", func() {
 			sub.Spec.VendorOptions = &v1alpha1.VendorOptions{Bird: &v1alpha1.BirdOptions{Template: "text"}}
 		})
 		w.create(ctx, foreign)
-		condition = w.becomes(ctx, foreign, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonUnsupportedByProvider)
-		Expect(condition.Message).To(ContainSubstring("spec.vendorOptions.bird"))
+		condition = w.becomes(ctx, foreign, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonRejected)
+		Expect(condition.Message).To(ContainSubstring("vendorOptions.bird"))
 		w.rests(sub, hooklinetest.Failed)
 		w.rests(foreign, hooklinetest.Failed)
 		w.state(sub, "unsupported")

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -506,15 +507,35 @@ func deliveryFields(want, have subscription.Delivery, caps subscription.Capabili
 func optionFields(want, have subscription.Options, caps subscription.Capabilities) []subscription.Field {
 	var fields []subscription.Field
 
-	if caps.Has(subscription.FieldBirdOptions) && !reflect.DeepEqual(want.Bird, have.Bird) {
+	if caps.Has(subscription.FieldBirdOptions) && !sameBird(want.Bird, have.Bird) {
 		fields = append(fields, subscription.FieldBirdOptions)
 	}
 
-	if caps.Has(subscription.FieldDixaOptions) && !reflect.DeepEqual(want.Dixa, have.Dixa) {
+	if caps.Has(subscription.FieldDixaOptions) && !sameDixa(want.Dixa, have.Dixa) {
 		fields = append(fields, subscription.FieldDixaOptions)
 	}
 
 	return fields
+}
+
+// sameBird compares filters without their order, and the template where one is asked for: where none is, the provider may
+// show one of its own.
+func sameBird(want, have *subscription.BirdOptions) bool {
+	want, have = cmp.Or(want, &subscription.BirdOptions{}), cmp.Or(have, &subscription.BirdOptions{})
+	sorted := func(filters []subscription.BirdEventFilter) []subscription.BirdEventFilter {
+		return slices.SortedFunc(slices.Values(filters), func(a, b subscription.BirdEventFilter) int {
+			return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Value, b.Value))
+		})
+	}
+
+	return slices.Equal(sorted(want.EventFilters), sorted(have.EventFilters)) && (want.Template == "" || want.Template == have.Template)
+}
+
+// sameDixa takes no options and options without filters for the same.
+func sameDixa(want, have *subscription.DixaOptions) bool {
+	want, have = cmp.Or(want, &subscription.DixaOptions{}), cmp.Or(have, &subscription.DixaOptions{})
+
+	return len(want.Filters) == 0 && len(have.Filters) == 0 || reflect.DeepEqual(want.Filters, have.Filters)
 }
 
 func stall(reason, format string, args ...any) action {

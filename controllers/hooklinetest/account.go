@@ -201,6 +201,9 @@ func (a *Account) create(draft Draft) (Created, error) {
 	if err := draft.Validate(a.capabilities); err != nil {
 		return Created{}, err
 	}
+	if err := a.checkOptions(draft.Delivery.Format, draft.Options); err != nil {
+		return Created{}, err
+	}
 	if err := a.checkUnique("", draft.Name); err != nil {
 		return Created{}, err
 	}
@@ -219,7 +222,7 @@ func (a *Account) insert(draft Draft) Created {
 	sub.Headers = canonical(sub.Headers)
 	secret, generated := draft.Secret, ""
 	if secret == "" {
-		generated = generateSecret()
+		generated = generateSecret(a.capabilities.SecretTextFor(draft.Delivery.Format))
 		secret = generated
 	}
 	a.records[sub.ID] = &record{
@@ -255,6 +258,9 @@ func (a *Account) update(id string, patch Patch) (Subscription, error) {
 	if err := patch.Validate(a.capabilities); err != nil {
 		return Subscription{}, err
 	}
+	if err := a.checkImmutable(patch); err != nil {
+		return Subscription{}, err
+	}
 	if patch.Name != nil {
 		if err := a.checkUnique(id, *patch.Name); err != nil {
 			return Subscription{}, err
@@ -266,6 +272,9 @@ func (a *Account) update(id string, patch Patch) (Subscription, error) {
 	}
 	moved := patch.URL != nil && *patch.URL != sub.URL
 	patched(&sub, patch)
+	if err := a.checkOptions(sub.Delivery.Format, sub.Options); err != nil {
+		return Subscription{}, err
+	}
 	if patch.Resume || moved && a.capabilities.Resumable {
 		// Another endpoint has given no reason to be suspended.
 		sub.State = State{Phase: subscription.Active}

@@ -1,22 +1,13 @@
 package hooklinetest
 
 import (
-	"crypto/rand"
-	"encoding/base64"
+	"fmt"
 	"net/textproto"
 	"slices"
 	"strings"
 
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
-
-// generateSecret makes a signing secret as the dispatcher does.
-func generateSecret() string {
-	key := make([]byte, subscription.GeneratedSecretBytes)
-	_, _ = rand.Read(key) // crypto/rand.Read never fails: it ends the program instead.
-
-	return subscription.SecretPrefix + base64.StdEncoding.EncodeToString(key)
-}
 
 // canonical is headers with their names as net/http writes them, sorted.
 func canonical(headers []Header) []Header {
@@ -40,6 +31,29 @@ func (a *Account) checkUnique(id, name string) error {
 	for other, r := range a.records {
 		if v := r.latest(); other != id && !v.deleted && v.sub.Name == name {
 			return subscription.ErrNameTaken
+		}
+	}
+
+	return nil
+}
+
+// checkOptions refuses, where deliveries have a format, options of another.
+func (a *Account) checkOptions(format subscription.Format, options subscription.Options) error {
+	if !a.capabilities.Has(subscription.FieldFormat) {
+		return nil
+	}
+	for _, one := range []struct {
+		field  subscription.Field
+		owner  subscription.Format
+		exists bool
+	}{
+		{subscription.FieldBirdOptions, subscription.FormatBird, options.Bird != nil},
+		{subscription.FieldDixaOptions, subscription.FormatDixa, options.Dixa != nil},
+	} {
+		if one.exists && one.owner != format {
+			return &subscription.InvalidError{
+				Field: string(one.field), Message: fmt.Sprintf("these options belong to the format %s: remove them", one.owner),
+			}
 		}
 	}
 

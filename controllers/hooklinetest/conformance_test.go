@@ -11,6 +11,10 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/hookline-dev/hookline/controllers/hooklinetest"
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
+	"github.com/hookline-dev/hookline/internal/dialect/dixa"
+	"github.com/hookline-dev/hookline/internal/dialect/vonage"
+	"github.com/hookline-dev/hookline/internal/dispatcher"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
 	"github.com/hookline-dev/hookline/internal/dispatcher/ledger"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
@@ -43,6 +47,9 @@ func TestConformance(t *testing.T) {
 				c.Fields[subscription.FieldOrdering], c.CredentialsReadable = true, true
 			})},
 		},
+		"Vonage": {reason: "a vendor with unique names", options: []hooklinetest.Option{hooklinetest.AsVonage()}},
+		"Dixa":   {reason: "a vendor that makes secrets", options: []hooklinetest.Option{hooklinetest.AsDixa()}},
+		"Bird":   {reason: "a vendor of one event each", options: []hooklinetest.Option{hooklinetest.AsBird()}},
 		"Poor": {
 			reason: "a vendor that lacks most",
 			options: []hooklinetest.Option{
@@ -62,6 +69,9 @@ func TestConformance(t *testing.T) {
 				clock := clockwork.NewFakeClockAt(time.Now())
 				provider := hooklinetest.NewProvider(append(tc.options, hooklinetest.WithClock(clock))...)
 				account := provider.Account("team")
+				if account.Capabilities().Catalogue {
+					account.SetEventTypes(hooklinetest.EventType{Name: "a.b"}, hooklinetest.EventType{Name: "a.a"})
+				}
 
 				subject := subscriptiontest.Subject{
 					API:   account,
@@ -92,6 +102,37 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// TestVendorCapabilities holds the profiles to the clients of the vendors that they stand for.
+func TestVendorCapabilities(t *testing.T) {
+	token := func(context.Context) (string, error) { return "token", nil }
+	ofVonage, err := vonage.NewClient(vonage.ClientConfig{BaseURL: "https://vonage.example.com", Tokens: vonage.StaticToken(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofDixa, err := dixa.NewClient(dixa.ClientConfig{BaseURL: "https://dixa.example.com/v1", Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofBird, err := bird.NewClient(bird.ClientConfig{
+		BaseURL: "https://bird.example.com", WorkspaceID: "a1405560-c8d3-4b1a-877d-3f449ad95352", AccessKey: token,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		client  subscription.API
+		profile hooklinetest.Capabilities
+	}{
+		"Vonage": {ofVonage, hooklinetest.VonageCapabilities()},
+		"Dixa":   {ofDixa, hooklinetest.DixaCapabilities()},
+		"Bird":   {ofBird, hooklinetest.BirdCapabilities()},
+	} {
+		if diff := cmp.Diff(tc.client.Capabilities(), tc.profile); diff != "" {
+			t.Errorf("the profile of %s is not what its client has, -client +profile:\n%s", name, diff)
+		}
+	}
+}
+
 // TestDispatcherCapabilities holds the fake's capabilities to those of the dispatcher that it stands for.
 func TestDispatcherCapabilities(t *testing.T) {
 	memory, err := embedded.Open(t.Context(), embedded.Options{
@@ -106,14 +147,14 @@ func TestDispatcherCapabilities(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	dispatcher, err := registry.New(t.Context(), memory, registry.Options{
-		Log: slog.New(slog.DiscardHandler), Ledger: ledger.New(memory.View(), memory.Get),
+	ours, err := registry.New(t.Context(), memory, registry.Options{
+		Log: slog.New(slog.DiscardHandler), Ledger: ledger.New(memory.View(), memory.Get), Formats: dispatcher.Formats(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dispatcher.Close()
-	if diff := cmp.Diff(dispatcher.Tenant("team").Capabilities(), hooklinetest.DispatcherCapabilities()); diff != "" {
+	defer ours.Close()
+	if diff := cmp.Diff(ours.Tenant("team").Capabilities(), hooklinetest.DispatcherCapabilities()); diff != "" {
 		t.Errorf("the fake's capabilities are not the dispatcher's, -dispatcher +fake:\n%s", diff)
 	}
 }

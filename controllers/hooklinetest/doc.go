@@ -15,7 +15,8 @@
 //
 // The provider behaves as the dispatcher does: it hands out ids, refuses a name that is taken, keeps secrets,
 // suspends and resumes. It fails when it is told to (see Account.Script): replies get lost, limits are
-// reached, credentials are refused, lists lag behind. It records every request.
+// reached, credentials are refused, lists lag behind. It records every request. With AsVonage, AsDixa or AsBird it has
+// what that vendor has and lacks what that vendor lacks.
 //
 // Everything here is safe for use by several goroutines, unless it says otherwise.
 package hooklinetest

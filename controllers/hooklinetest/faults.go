@@ -30,6 +30,7 @@ const (
 	OpStatuses             Op = "Statuses"
 	OpStatusesChangedSince Op = "StatusesChangedSince"
 	OpLogs                 Op = "Logs"
+	OpSecret               Op = "Secret"
 )
 
 // Forever is a number of times of Script that lets a fault stay until Heal.

@@ -60,6 +60,7 @@ func DispatcherCapabilities() Capabilities {
 		subscription.FieldSecret, subscription.FieldBasic, subscription.FieldBearer, subscription.FieldHeaders,
 		subscription.FieldHeaderSecrets, subscription.FieldFormat, subscription.FieldTimeout,
 		subscription.FieldMaxAttempts, subscription.FieldMaxInFlight, subscription.FieldRateLimit,
+		subscription.FieldBirdOptions, subscription.FieldDixaOptions,
 	} {
 		fields[field] = true
 	}
