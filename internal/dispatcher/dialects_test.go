@@ -21,7 +21,6 @@ import (
 type subscribed struct {
 	id     string
 	secret string
-	event  string
 	verify func(t *testing.T, secret string, got delivered)
 	// told sees to it that a body tells the event.
 	told func(t *testing.T, body []byte)
@@ -201,6 +200,7 @@ func TestFourDialects(t *testing.T) {
 
 // tell reads statuses and logs through the APIs that have them.
 func (a accounts) tell(t *testing.T, s *stage, made map[string]subscribed) {
+	t.Helper()
 	list, err := a.native.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -265,6 +265,7 @@ func (a accounts) tellOne(t *testing.T, api subscription.API, id string, got del
 // change disables one through Vonage, deletes one through Bird, renames one through Dixa and
 // changes a format through the native API, and publishes again.
 func (a accounts) change(t *testing.T, s *stage, made map[string]subscribed) {
+	t.Helper()
 	off := false
 	if _, err := a.vonage.Update(t.Context(), made["vonage"].id, subscription.Patch{Enabled: &off}); err != nil {
 		t.Fatalf("disabling through Vonage: %v", err)
@@ -306,6 +307,7 @@ func (a accounts) change(t *testing.T, s *stage, made map[string]subscribed) {
 
 // isolates sees to it that another tenant's credentials, weaker ones and none see nothing.
 func (s *stage) isolates(t *testing.T, made map[string]subscribed) {
+	t.Helper()
 	other := s.accounts(t, sales)
 	other.lists(t, nil)
 	for name, api := range map[string]subscription.API{"native": other.native, "vonage": other.vonage, "dixa": other.dixa, "native-bird": other.native} {

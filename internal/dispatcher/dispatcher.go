@@ -151,7 +151,8 @@ func assemble(ctx context.Context, cfg Config, store *embedded.Journal) (*Dispat
 
 	if d.engine, err = delivery.New(delivery.Config{
 		Journal: store, Registry: d.registry, Clock: cfg.Clock, Log: cfg.Log, Metrics: cfg.Metrics,
-		Egress: cfg.Egress, RootCAs: cfg.EndpointCAs, ConnectTo: cfg.ConnectTo, Schedule: cfg.Schedule, Timeout: cfg.Timeout, Version: cfg.Version,
+		Egress: cfg.Egress, RootCAs: cfg.EndpointCAs, ConnectTo: cfg.ConnectTo,
+		Schedule: cfg.Schedule, Timeout: cfg.Timeout, Version: cfg.Version,
 		Notifications: d.notifications, Passes: passes, ShutdownGrace: DeliveryDrain,
 	}); err != nil {
 		return nil, fmt.Errorf("building the delivery engine: %w", err)

@@ -75,11 +75,11 @@ func (d documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d documents) refuse(w http.ResponseWriter, status int, message string) {
-	// A text can always be written.
-	body, _ := json.Marshal(native.Error{Message: message})
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // As above.
+	if err := json.NewEncoder(w).Encode(native.Error{Message: message}); err != nil {
+		d.log.Debug("Could not write an answer", "error", err)
+	}
 }
 
 // known tells whether a request has a token of any kind: a tenant's own, or one that the issuer issued.

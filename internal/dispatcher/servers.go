@@ -39,7 +39,8 @@ func (d *Dispatcher) routes() (http.Handler, error) {
 			return err == nil
 		},
 		then: vonage.NewServer(vonage.ServerConfig{
-			Authenticate: d.vonageAccess(issuer), API: d.Tenant, Catalogue: vonage.Catalogue(), AllowHTTP: d.cfg.VendorAnyEndpoint, Log: d.log,
+			Authenticate: d.vonageAccess(issuer), API: d.Tenant, Catalogue: vonage.Catalogue(),
+			AllowHTTP: d.cfg.VendorAnyEndpoint, Log: d.log,
 		}),
 		otherwise: native.NewServer(native.ServerConfig{
 			Authenticate: administrator, API: d.Tenant, Operations: d.operations, Log: d.log,

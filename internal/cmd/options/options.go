@@ -201,9 +201,11 @@ func addDispatcherFlags(flags *pflag.FlagSet, o *DispatcherOptions, in *raw) {
 	flags.DurationVar(&o.PreviousSecretFor, "previous-secret-for", defaultPreviousSecret, "time that a replaced signing secret signs along")
 	flags.DurationVar(&o.Retention, "retention", defaultRetention, "time that events stay in the log after they are settled, at least 1h")
 	flags.BoolVar(&o.VendorAnyEndpoint, "vendor-any-endpoint", false,
-		"take any http or https endpoint through the APIs of Vonage and Bird, whose documents allow https alone, Bird's no address and no port")
+		"take any http or https endpoint through the APIs of Vonage and Bird, whose documents allow https alone, "+
+			"Bird's no address and no port")
 	flags.StringArrayVar(&in.organizations, "dixa-organization", nil,
-		"organization in Dixa's notifications of a tenant, as TENANT=UUID,NAME, once for each tenant; omitted: the tenant's name and a UUID made of it")
+		"organization in Dixa's notifications of a tenant, as TENANT=UUID,NAME, once for each tenant; "+
+			"omitted: the tenant's name and a UUID made of it")
 	flags.Float64Var(&o.PublishRate, "publish-rate", defaultPublishRate, "events that one tenant may publish in a second, on average")
 }
 
@@ -284,7 +286,8 @@ func (o *DispatcherOptions) complete(in raw) error {
 		return fmt.Errorf("--publish-rate: %v is out of range; use more than 0 and at most %d", o.PublishRate, MaxPublishRate)
 	}
 
-	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseConnectTo(in.connectTo), o.readCA(), o.parseSchedule(in.schedule), o.parseOrganizations(in.organizations))
+	return errors.Join(o.parseNetworks(in.allowPrivate), o.parseConnectTo(in.connectTo), o.readCA(),
+		o.parseSchedule(in.schedule), o.parseOrganizations(in.organizations))
 }
 
 // parseConnectTo reads which addresses stand in for which hosts.
@@ -354,7 +357,8 @@ func (o *DispatcherOptions) parseOrganizations(texts []string) error {
 
 		parsed, err := uuid.Parse(id)
 		if err != nil || tenant == "" || name == "" {
-			return fmt.Errorf("--dixa-organization: %q is not an organization; write it like support=64b777c3-eb82-49fb-bb3e-294afb5d840c,Support", text)
+			return fmt.Errorf("--dixa-organization: %q is not an organization; "+
+				"write it like support=64b777c3-eb82-49fb-bb3e-294afb5d840c,Support", text)
 		}
 		if _, twice := o.DixaOrganizations[tenant]; twice {
 			return fmt.Errorf("--dixa-organization: the tenant %s stands twice; give it one organization", tenant)

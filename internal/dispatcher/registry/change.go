@@ -101,7 +101,7 @@ func (r *Registry) suspend(
 	s, err := r.change(ctx, "", id, func(current *Subscription) (*Subscription, error) {
 		suspended = !current.State.IsSuspended() && holds(current)
 		if !suspended {
-			return nil, nil
+			return nil, nil //nolint:nilnil // Nothing is what there is to change.
 		}
 		next := current.copy()
 		next.State = subscription.State{
@@ -193,7 +193,7 @@ func (r *Registry) patched(current *Subscription, patch subscription.Patch) (*Su
 		next.State = subscription.State{Phase: subscription.Active, Since: now}
 	}
 	if same(current, next) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // As above.
 	}
 	next.Secrets = slices.DeleteFunc(next.Secrets, func(s Secret) bool { return s.expired(now) })
 	if formatOf(current) != formatOf(next) {

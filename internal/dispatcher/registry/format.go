@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
@@ -87,6 +88,10 @@ func (r *Registry) checkFit(current, next *Subscription, given *string) error {
 		}
 	}
 
+	if from == to && reflect.DeepEqual(current.Options, next.Options) {
+		return nil
+	}
+
 	return r.checkOptions(to, next.Options)
 }
 
@@ -124,8 +129,8 @@ func (r *Registry) checkSecret(format subscription.Format, text string) error {
 		return err
 	}
 	if len(key) < subscription.MinSecretBytes {
-		return fmt.Errorf("the signing secret holds %d bytes of key material: give at least %d random bytes in the form that the format %s has",
-			len(key), subscription.MinSecretBytes, format)
+		return fmt.Errorf("the signing secret holds %d bytes of key material: "+
+			"give at least %d random bytes in the form that the format %s has", len(key), subscription.MinSecretBytes, format)
 	}
 
 	return nil

@@ -203,8 +203,9 @@ func Decode(v journal.Version) (*Subscription, error) {
 		return nil, fmt.Errorf("decoding subscription %s, revision %d: %w: %w", v.ID, v.Revision, journal.ErrCorrupt, err)
 	}
 	if stored.Encoding < firstEncoding || stored.Encoding > encodingVersion {
-		return nil, fmt.Errorf("decoding subscription %s, revision %d: its encoding is version %d and this Hookline reads versions %d to %d: "+
-			"run the Hookline that wrote it, or a later one", v.ID, v.Revision, stored.Encoding, firstEncoding, encodingVersion)
+		return nil, fmt.Errorf("decoding subscription %s, revision %d: "+
+			"its encoding is version %d and this Hookline reads versions %d to %d: run the Hookline that wrote it, or a later one",
+			v.ID, v.Revision, stored.Encoding, firstEncoding, encodingVersion)
 	}
 	if _, err := subscription.ParsePatterns(stored.Events); err != nil {
 		return nil, fmt.Errorf("decoding subscription %s, revision %d: %w: %w", v.ID, v.Revision, journal.ErrCorrupt, err)
