@@ -350,7 +350,7 @@ func (a *Account) call(ctx context.Context, operation string, request func(conte
 	began := a.clock.Now()
 
 	err := request(ctx, api)
-	if _, ours := errors.AsType[*tooFast](err); ours {
+	if _, ours := errors.AsType[*turnError](err); ours {
 		err = ownLimit(err)
 	} else {
 		err = a.hold(era, pace, err)
@@ -363,7 +363,7 @@ func (a *Account) call(ctx context.Context, operation string, request func(conte
 
 // ownLimit makes the port's error of a turn under the rate limit that is too far off. Others stay as they are.
 func ownLimit(err error) error {
-	if late, is := errors.AsType[*tooFast](err); is {
+	if late, is := errors.AsType[*turnError](err); is {
 		return &subscription.RateLimitedError{After: late.wait}
 	}
 

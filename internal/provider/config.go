@@ -137,13 +137,13 @@ func Configure(ctx context.Context, p v1alpha1.Provider, secrets Secrets, fallba
 
 	switch {
 	case spec.Dispatcher != nil:
-		err = cfg.dispatcher(ctx, spec.Dispatcher, secrets)
+		err = configureDispatcher(ctx, &cfg, spec.Dispatcher, secrets)
 	case spec.Vonage != nil:
-		err = cfg.vonage(ctx, spec.Vonage, secrets)
+		err = configureVonage(ctx, &cfg, spec.Vonage, secrets)
 	case spec.Dixa != nil:
-		err = cfg.dixa(ctx, spec.Dixa, secrets)
+		err = configureDixa(ctx, &cfg, spec.Dixa, secrets)
 	case spec.Bird != nil:
-		err = cfg.bird(ctx, spec.Bird, secrets)
+		err = configureBird(ctx, &cfg, spec.Bird, secrets)
 	default:
 		err = fmt.Errorf("%w: spec: set one of dispatcher, vonage, dixa and bird", ErrInvalid)
 	}
@@ -155,7 +155,9 @@ func Configure(ctx context.Context, p v1alpha1.Provider, secrets Secrets, fallba
 	return cfg, err
 }
 
-func (c *Config) dispatcher(ctx context.Context, spec *v1alpha1.ClusterDispatcherProvider, secrets Secrets) (err error) {
+func configureDispatcher(
+	ctx context.Context, c *Config, spec *v1alpha1.ClusterDispatcherProvider, secrets Secrets,
+) (err error) {
 	c.URL, c.Account = string(spec.URL), string(spec.Tenant)
 
 	if c.URL == "" && c.Kind == v1alpha1.ProviderKindNamespaced && c.Account != c.Namespace {
@@ -176,7 +178,7 @@ const (
 	keyClientSecret = "client_secret"
 )
 
-func (c *Config) vonage(ctx context.Context, spec *v1alpha1.ClusterVonageProvider, secrets Secrets) (err error) {
+func configureVonage(ctx context.Context, c *Config, spec *v1alpha1.ClusterVonageProvider, secrets Secrets) (err error) {
 	c.URL, c.TokenURL = string(spec.URL), string(spec.TokenURL)
 
 	if spec.Region != "" {
@@ -218,7 +220,7 @@ func (c *Config) vonage(ctx context.Context, spec *v1alpha1.ClusterVonageProvide
 	return err
 }
 
-func (c *Config) dixa(ctx context.Context, spec *v1alpha1.ClusterDixaProvider, secrets Secrets) (err error) {
+func configureDixa(ctx context.Context, c *Config, spec *v1alpha1.ClusterDixaProvider, secrets Secrets) (err error) {
 	c.URL = dixaURL(string(spec.URL))
 	c.RequestsPerSecond, c.Burst = dixa.RequestsPerSecond, DixaBurst
 	c.Token, err = credential(ctx, secrets, "spec.dixa.tokenSecretRef", spec.TokenSecretRef)
@@ -240,7 +242,7 @@ func dixaURL(text string) string {
 	}
 }
 
-func (c *Config) bird(ctx context.Context, spec *v1alpha1.ClusterBirdProvider, secrets Secrets) (err error) {
+func configureBird(ctx context.Context, c *Config, spec *v1alpha1.ClusterBirdProvider, secrets Secrets) (err error) {
 	c.URL = cmp.Or(strings.TrimRight(string(spec.URL), "/"), bird.DefaultBaseURL)
 	c.Account, c.Organization = string(spec.WorkspaceID), string(spec.OrganizationID)
 	c.Token, err = credential(ctx, secrets, "spec.bird.accessKeySecretRef", spec.AccessKeySecretRef)

@@ -73,15 +73,15 @@ func (p *pace) hold(after time.Duration) {
 	p.resumeAt = p.clock.Now().Add(after)
 }
 
-// tooFast answers that a request's turn comes later than a caller is held up for. Nobody was asked.
-type tooFast struct{ wait time.Duration }
+// turnError answers that a request's turn comes later than a caller is held up for. Nobody was asked.
+type turnError struct{ wait time.Duration }
 
 // Error implements error.
-func (e *tooFast) Error() string {
+func (e *turnError) Error() string {
 	return fmt.Sprintf("the rate limit lets no request pass for %s", e.wait)
 }
 
-// turn waits for the turn of one request. It answers *tooFast where that is further off than MaxLimiterWait.
+// turn waits for the turn of one request. It answers *turnError where that is further off than MaxLimiterWait.
 func (p *pace) turn(ctx context.Context) error {
 	p.mu.Lock()
 	limiter := p.limiter
@@ -97,7 +97,7 @@ func (p *pace) turn(ctx context.Context) error {
 	if wait > MaxLimiterWait {
 		turn.CancelAt(p.clock.Now())
 
-		return &tooFast{wait: wait}
+		return &turnError{wait: wait}
 	}
 
 	select {

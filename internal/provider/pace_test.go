@@ -19,52 +19,56 @@ import (
 func TestRetryAfterHoldsForAll(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		u.answer(func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path == vonage.PathToken {
-				return false
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+
+			u := newUpstream(t)
+			u.answer(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == vonage.PathToken {
+					return false
+				}
+
+				w.Header().Set("Retry-After", "20")
+				w.WriteHeader(http.StatusTooManyRequests)
+
+				return true
+			})
+
+			clock := clockwork.NewFakeClock()
+			account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{Clock: clock}), u.resource(v))
+
+			if _, err := account.List(t.Context()); !isLimited(err) {
+				t.Fatalf("the error is %v", err)
 			}
 
-			w.Header().Set("Retry-After", "20")
-			w.WriteHeader(http.StatusTooManyRequests)
+			asked := u.asked("")
 
-			return true
+			u.answer(nil)
+
+			var all sync.WaitGroup
+			for range 10 {
+				all.Go(func() {
+					if _, err := account.Get(t.Context(), "2V1lVz6FeKOuVLEpSU6M0aqkM9b"); !isLimited(err) {
+						t.Errorf("a caller was not held: %v", err)
+					}
+				})
+			}
+
+			all.Wait()
+			clock.Advance(19 * time.Second)
+
+			if _, err := account.List(t.Context()); !isLimited(err) || u.asked("") != asked {
+				t.Errorf("%d requests before the time was over, error %v", u.asked("")-asked, err)
+			}
+
+			clock.Advance(time.Second)
+
+			if _, err := account.List(t.Context()); err != nil {
+				t.Errorf("after the time was over: %v", err)
+			}
 		})
-
-		clock := clockwork.NewFakeClock()
-		account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{Clock: clock}), u.resource(v))
-
-		if _, err := account.List(t.Context()); !isLimited(err) {
-			t.Fatalf("the error is %v", err)
-		}
-
-		asked := u.asked("")
-
-		u.answer(nil)
-
-		var all sync.WaitGroup
-		for range 10 {
-			all.Go(func() {
-				if _, err := account.Get(t.Context(), "2V1lVz6FeKOuVLEpSU6M0aqkM9b"); !isLimited(err) {
-					t.Errorf("a caller was not held: %v", err)
-				}
-			})
-		}
-
-		all.Wait()
-		clock.Advance(19 * time.Second)
-
-		if _, err := account.List(t.Context()); !isLimited(err) || u.asked("") != asked {
-			t.Errorf("%d requests before the time was over, error %v", u.asked("")-asked, err)
-		}
-
-		clock.Advance(time.Second)
-
-		if _, err := account.List(t.Context()); err != nil {
-			t.Errorf("after the time was over: %v", err)
-		}
-	})
+	}
 }
 
 // TestProvidersOfOneTokenShareThePace: Dixa counts by the token, whoever has it.

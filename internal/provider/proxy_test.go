@@ -80,39 +80,43 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestThroughProxy(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		proxy := newConnectProxy(t, u.Listener.Addr().String())
-		through := u.resource(v, func(p *v1alpha1.WebhookProvider) {
-			// The server's certificate is for example.com and those below.
-			ca := p.Spec.CABundle
-			p.Spec = v.spec("https://vendor.example.com")
-			p.Spec.CABundle, p.Spec.ProxyURL = ca, proxy.URL
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 
-			if p.Spec.Vonage != nil && p.Spec.Vonage.TokenURL != "" {
-				p.Spec.Vonage.TokenURL = v1alpha1.ProviderURL(strings.Replace(string(p.Spec.Vonage.TokenURL), "vendor", "tokens", 1))
+			u := newUpstream(t)
+			proxy := newConnectProxy(t, u.Listener.Addr().String())
+			through := u.resource(v, func(p *v1alpha1.WebhookProvider) {
+				// The server's certificate is for example.com and those below.
+				ca := p.Spec.CABundle
+				p.Spec = v.spec("https://vendor.example.com")
+				p.Spec.CABundle, p.Spec.ProxyURL = ca, proxy.URL
+
+				if p.Spec.Vonage != nil && p.Spec.Vonage.TokenURL != "" {
+					p.Spec.Vonage.TokenURL = v1alpha1.ProviderURL(strings.Replace(string(p.Spec.Vonage.TokenURL), "vendor", "tokens", 1))
+				}
+			})
+
+			if _, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), through).List(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+
+			want := map[string]bool{"vendor.example.com:443": true}
+			if through.Spec.Vonage != nil && through.Spec.Vonage.TokenURL != "" {
+				want["tokens.example.com:443"] = true
+			}
+
+			if diff := cmp.Diff(want, proxy.hosts); diff != "" {
+				t.Errorf("what the proxy was asked for (-want +got):\n%s", diff)
+			}
+
+			proxy.CloseClientConnections()
+			proxy.Close()
+
+			_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), through).List(t.Context())
+			if err == nil || isAuth(err) {
+				t.Errorf("without its proxy it was answered %v", err)
 			}
 		})
-
-		if _, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), through).List(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-
-		want := map[string]bool{"vendor.example.com:443": true}
-		if through.Spec.Vonage != nil && through.Spec.Vonage.TokenURL != "" {
-			want["tokens.example.com:443"] = true
-		}
-
-		if diff := cmp.Diff(want, proxy.hosts); diff != "" {
-			t.Errorf("what the proxy was asked for (-want +got):\n%s", diff)
-		}
-
-		proxy.CloseClientConnections()
-		proxy.Close()
-
-		_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), through).List(t.Context())
-		if err == nil || isAuth(err) {
-			t.Errorf("without its proxy it was answered %v", err)
-		}
-	})
+	}
 }

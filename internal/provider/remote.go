@@ -73,7 +73,7 @@ func (f *Factory) transport(cfg Config) (http.RoundTripper, error) {
 	if cfg.ProxyURL != "" {
 		proxy, err := url.Parse(cfg.ProxyURL)
 		if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
-			return nil, fmt.Errorf("%w: spec.proxyURL: it is not an http or https URL; write it like http://proxy.example.com:3128", ErrInvalid)
+			return nil, fmt.Errorf("%w: spec.proxyURL: it is no http or https URL; write it like http://proxy.example.com:3128", ErrInvalid)
 		}
 
 		transport.Proxy = http.ProxyURL(proxy)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -104,18 +105,6 @@ func (v vendor) draft() subscription.Draft {
 	}
 
 	return draft
-}
-
-// forEachVendor runs a test once for each.
-func forEachVendor(t *testing.T, test func(t *testing.T, v vendor)) {
-	t.Helper()
-
-	for name, v := range vendors {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, v)
-		})
-	}
 }
 
 // upstream is a dispatcher that plays all vendors, over TLS, behind a hook that may answer in its place.
@@ -236,65 +225,73 @@ func newPool(values secrets, options provider.PoolOptions) *provider.Pool {
 func TestVendorsOverTLS(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v))
-		ctx := t.Context()
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 
-		created, err := account.Create(ctx, v.draft())
-		if err != nil {
-			t.Fatal(err)
-		}
+			u := newUpstream(t)
+			account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v))
+			ctx := t.Context()
 
-		changed, err := account.Update(ctx, created.ID, subscription.Patch{URL: new("https://b.example.com/")})
-		if err != nil || changed.URL != "https://b.example.com/" {
-			t.Errorf("the update answered %+v, %v", changed, err)
-		}
-
-		list, err := account.List(ctx)
-		if err != nil || len(list) != 1 || list[0].ID != created.ID {
-			t.Errorf("the list is %+v, %v", list, err)
-		}
-
-		secret, err := account.Secret(ctx, created.ID)
-		if account.Capabilities().SecretReadable {
-			if err != nil || secret == "" || secret != created.Secret {
-				t.Errorf("the secret cannot be read back: %v", err)
+			created, err := account.Create(ctx, v.draft())
+			if err != nil {
+				t.Fatal(err)
 			}
-		} else if _, unsupported := errors.AsType[*subscription.UnsupportedError](err); !unsupported {
-			t.Errorf("a secret that cannot be read back: %v", err)
-		}
 
-		if err := account.Delete(ctx, created.ID); err != nil {
-			t.Error(err)
-		}
+			changed, err := account.Update(ctx, created.ID, subscription.Patch{URL: new("https://b.example.com/")})
+			if err != nil || changed.URL != "https://b.example.com/" {
+				t.Errorf("the update answered %+v, %v", changed, err)
+			}
 
-		status := account.Config().AccountStatus()
-		if status == nil || status.URL != u.URL+v.base || strings.Contains(fmt.Sprint(status), goodToken) {
-			t.Errorf("the account is %+v", status)
-		}
+			list, err := account.List(ctx)
+			if err != nil || len(list) != 1 || list[0].ID != created.ID {
+				t.Errorf("the list is %+v, %v", list, err)
+			}
 
-		if diff := cmp.Diff(map[string]bool{"hookline/test": true}, u.agents); diff != "" {
-			t.Errorf("the User-Agents (-want +got):\n%s", diff)
-		}
-	})
+			secret, err := account.Secret(ctx, created.ID)
+			if account.Capabilities().SecretReadable {
+				if err != nil || secret == "" || secret != created.Secret {
+					t.Errorf("the secret cannot be read back: %v", err)
+				}
+			} else if _, unsupported := errors.AsType[*subscription.UnsupportedError](err); !unsupported {
+				t.Errorf("a secret that cannot be read back: %v", err)
+			}
+
+			if err := account.Delete(ctx, created.ID); err != nil {
+				t.Error(err)
+			}
+
+			status := account.Config().AccountStatus()
+			if status == nil || status.URL != u.URL+v.base || strings.Contains(fmt.Sprint(status), goodToken) {
+				t.Errorf("the account is %+v", status)
+			}
+
+			if diff := cmp.Diff(map[string]bool{"hookline/test": true}, u.agents); diff != "" {
+				t.Errorf("the User-Agents (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 // TestUntrusted: without the bundle nobody is asked anything, and the error can be told from a refusal.
 func TestUntrusted(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v, func(p *v1alpha1.WebhookProvider) {
-			p.Spec.CABundle = ""
-		}))
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 
-		_, err := account.List(t.Context())
-		if err == nil || isAuth(err) || !strings.Contains(err.Error(), "certificate") || u.asked("") != 0 {
-			t.Errorf("%d requests, error %v", u.asked(""), err)
-		}
-	})
+			u := newUpstream(t)
+			account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v, func(p *v1alpha1.WebhookProvider) {
+				p.Spec.CABundle = ""
+			}))
+
+			_, err := account.List(t.Context())
+			if err == nil || isAuth(err) || !strings.Contains(err.Error(), "certificate") || u.asked("") != 0 {
+				t.Errorf("%d requests, error %v", u.asked(""), err)
+			}
+		})
+	}
 }
 
 // TestWrongCredentials: they are refused once, held against every call in the vendor's own words without the
@@ -306,70 +303,75 @@ func TestWrongCredentials(t *testing.T) {
 		"Vonage": "invalid_client: No client has this client_id and client_secret", "VonageToken": "invalid or has expired",
 	}
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		values := v.secrets(wrongToken)
-		pool := newPool(values, provider.PoolOptions{})
-		account := open(t, pool, u.resource(v))
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 
-		for range 3 {
-			_, err := account.List(t.Context())
-			if !isAuth(err) || strings.Contains(err.Error(), wrongToken) {
-				t.Fatalf("want a refusal without the token, got %v", err)
+			u := newUpstream(t)
+			values := v.secrets(wrongToken)
+			pool := newPool(values, provider.PoolOptions{})
+			account := open(t, pool, u.resource(v))
+
+			for range 3 {
+				_, err := account.List(t.Context())
+				if !isAuth(err) || strings.Contains(err.Error(), wrongToken) {
+					t.Fatalf("want a refusal without the token, got %v", err)
+				}
+
+				if !strings.Contains(err.Error(), words[name]) {
+					t.Errorf("%q lacks the vendor's own words, %q", err, words[name])
+				}
 			}
 
-			_, name, _ := strings.Cut(t.Name(), "/")
-			if !strings.Contains(err.Error(), words[name]) {
-				t.Errorf("%q lacks the vendor's own words, %q", err, words[name])
+			if got := u.asked(""); got != 1 {
+				t.Errorf("refused credentials were tried %d times, want once", got)
 			}
-		}
 
-		if got := u.asked(""); got != 1 {
-			t.Errorf("refused credentials were tried %d times, want once", got)
-		}
+			if held, _ := account.Refused(); held == nil {
+				t.Error("the refusal is not held")
+			}
 
-		if held, _ := account.Refused(); held == nil {
-			t.Error("the refusal is not held")
-		}
+			maps.Copy(values, v.secrets(goodToken))
 
-		for key, value := range v.secrets(goodToken) {
-			values[key] = value
-		}
+			if healed := open(t, pool, u.resource(v)); healed != account {
+				t.Error("a renewed Secret made another account")
+			}
 
-		if healed := open(t, pool, u.resource(v)); healed != account {
-			t.Error("a renewed Secret made another account")
-		}
-
-		if _, err := account.List(t.Context()); err != nil {
-			t.Errorf("with a renewed Secret: %v", err)
-		}
-	})
+			if _, err := account.List(t.Context()); err != nil {
+				t.Errorf("with a renewed Secret: %v", err)
+			}
+		})
+	}
 }
 
 // TestForbidden: credentials that are good and not enough are told from those that are not good.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		u.answer(func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path == vonage.PathToken {
-				return false
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+
+			u := newUpstream(t)
+			u.answer(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == vonage.PathToken {
+					return false
+				}
+
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = w.Write([]byte(`{"message":"you may not, token ` + r.Header.Get("Authorization") + `"}`))
+
+				return true
+			})
+
+			_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v)).List(t.Context())
+
+			refused, is := errors.AsType[*subscription.AuthError](err)
+			if !is || !refused.Forbidden || !strings.Contains(err.Error(), "you may not") || strings.Contains(err.Error(), goodToken) {
+				t.Errorf("the error is %v", err)
 			}
-
-			w.WriteHeader(http.StatusForbidden)
-			_, _ = w.Write([]byte(`{"message":"you may not, token ` + r.Header.Get("Authorization") + `"}`))
-
-			return true
 		})
-
-		_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v)).List(t.Context())
-
-		refused, is := errors.AsType[*subscription.AuthError](err)
-		if !is || !refused.Forbidden || !strings.Contains(err.Error(), "you may not") || strings.Contains(err.Error(), goodToken) {
-			t.Errorf("the error is %v", err)
-		}
-	})
+	}
 }
 
 // TestTokenIsRenewedOnce: an access token that is not accepted is replaced and the request repeated, once.
@@ -468,7 +470,7 @@ func TestBrokenVendors(t *testing.T) {
 				<-r.Context().Done()
 				panic(http.ErrAbortHandler) // Nothing is said to who may still listen.
 			},
-			check:  func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
+			check: func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
 		},
 		"Reset": {
 			reason: "A connection may end at any time.",
@@ -491,37 +493,41 @@ func TestBrokenVendors(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			forEachVendor(t, func(t *testing.T, v vendor) {
-				u := newUpstream(t)
-				u.answer(func(w http.ResponseWriter, r *http.Request) bool {
-					if r.URL.Path == vonage.PathToken {
-						return false
+			for name, v := range vendors {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+
+					u := newUpstream(t)
+					u.answer(func(w http.ResponseWriter, r *http.Request) bool {
+						if r.URL.Path == vonage.PathToken {
+							return false
+						}
+
+						tc.answer(w, r)
+
+						return true
+					})
+
+					account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v, func(p *v1alpha1.WebhookProvider) {
+						p.Spec.Timeout = "1s"
+					}))
+
+					_, err := account.List(t.Context())
+					if err == nil || !tc.check(err) || isAuth(err) || isLimited(err) || strings.Contains(err.Error(), goodToken) {
+						t.Errorf("%s\nthe error is %v", tc.reason, err)
 					}
 
-					tc.answer(w, r)
+					if held, _ := account.Refused(); held != nil {
+						t.Errorf("%s\nit is held against the credentials", tc.reason)
+					}
 
-					return true
+					u.answer(nil)
+
+					if _, err := account.List(t.Context()); err != nil {
+						t.Errorf("%s\nit did not heal: %v", tc.reason, err)
+					}
 				})
-
-				account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v, func(p *v1alpha1.WebhookProvider) {
-					p.Spec.Timeout = "1s"
-				}))
-
-				_, err := account.List(t.Context())
-				if err == nil || !tc.check(err) || isAuth(err) || isLimited(err) || strings.Contains(err.Error(), goodToken) {
-					t.Errorf("%s\nthe error is %v", tc.reason, err)
-				}
-
-				if held, _ := account.Refused(); held != nil {
-					t.Errorf("%s\nit is held against the credentials", tc.reason)
-				}
-
-				u.answer(nil)
-
-				if _, err := account.List(t.Context()); err != nil {
-					t.Errorf("%s\nit did not heal: %v", tc.reason, err)
-				}
-			})
+			}
 		})
 	}
 }
@@ -604,16 +610,20 @@ func TestBrokenTokenEndpoint(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 
-	forEachVendor(t, func(t *testing.T, v vendor) {
-		u := newUpstream(t)
-		resource := u.resource(v)
-		u.Close()
+	for name, v := range vendors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 
-		_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), resource).List(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "connection refused") || isAuth(err) {
-			t.Errorf("the error is %v", err)
-		}
-	})
+			u := newUpstream(t)
+			resource := u.resource(v)
+			u.Close()
+
+			_, err := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), resource).List(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "connection refused") || isAuth(err) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
 }
 
 // another is a second provider, beside a resource.
