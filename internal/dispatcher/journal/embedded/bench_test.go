@@ -1,6 +1,8 @@
 package embedded_test
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -12,6 +14,11 @@ import (
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
+)
+
+var (
+	undelivered = flag.Int("undelivered", 200_000, "events that BenchmarkOpen finds undelivered")
+	attempts    = flag.Int("attempts", 1_000_000, "attempts among which BenchmarkAttempts looks for those of one subscription")
 )
 
 // The benchmarks write where TMPDIR says, so that they can run on the disk that matters.
@@ -153,4 +160,108 @@ func diskUsage(b *testing.B, dir string) int64 {
 	}
 
 	return size
+}
+
+// benchID is a subscription's id.
+func benchID(number int) string { return fmt.Sprintf("2V1lVz6FeKOuVLEpSU6M%07d", number) }
+
+// BenchmarkOpen opens a journal of events of 0.5 kB that all wait, one half in the backlog of
+// a hundred subscriptions and one half after the cursor, and looks at what recovery looks at.
+func BenchmarkOpen(b *testing.B) {
+	const size, subscriptions = 1000, 100
+	dir := b.TempDir()
+	j := benchOpen(b, dir)
+	body := make([]byte, 512)
+	for from := 1; from <= *undelivered; from += size {
+		events, batch := make([]journal.Event, size), journal.Batch{}
+		for i := range events {
+			events[i] = journal.Event{Tenant: "acme", Source: "//bench", ID: fmt.Sprint(from + i), Type: "order.created", Body: body}
+			if from+i <= *undelivered/2 {
+				batch.Cursor = journal.Seq(from + i)
+				batch.Backlog = append(batch.Backlog, journal.Ref{Subscription: benchID(i % subscriptions), Seq: journal.Seq(from + i)})
+			}
+		}
+		if _, err := j.Append(b.Context(), events); err != nil {
+			b.Fatalf("Append: %v", err)
+		}
+		if err := j.Settle(b.Context(), 0, 1, batch); err != nil {
+			b.Fatalf("Settle: %v", err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		b.Fatalf("Close: %v", err)
+	}
+	for b.Loop() {
+		j := benchOpen(b, dir)
+		view := j.View()
+		cursor, err := view.Cursor(b.Context(), 0)
+		names, err2 := view.Backlogged(b.Context())
+		_, err3 := view.DoneAfterCursor(b.Context(), 0)
+		_, err4 := view.OldestReference(b.Context())
+		records, err5 := j.Read(b.Context(), cursor+1, size)
+		if err := errors.Join(err, err2, err3, err4, err5); err != nil || len(names) != subscriptions || len(records) != size {
+			b.Fatalf("%d backlogs, %d records, error %v", len(names), len(records), err)
+		}
+		for _, name := range names {
+			if seqs, err := view.Backlog(b.Context(), name, 0, 128); err != nil || len(seqs) == 0 {
+				b.Fatalf("Backlog: %d, error %v", len(seqs), err)
+			}
+		}
+		b.StopTimer()
+		if err := j.Close(); err != nil {
+			b.Fatalf("Close: %v", err)
+		}
+		b.StartTimer()
+	}
+}
+
+// BenchmarkAttempts reads the latest hundred attempts of one subscription out of many, right
+// after the journal was opened and again.
+func BenchmarkAttempts(b *testing.B) {
+	const size = 1000
+	dir := b.TempDir()
+	j := benchOpen(b, dir)
+	subscriptions := max(*attempts/embedded.MaxAttempts, 1)
+	for from := 0; from < *attempts; from += size {
+		batch := journal.Batch{}
+		for i := range size {
+			of := journal.Ref{Subscription: benchID((from + i) % subscriptions), Seq: journal.Seq(from + i + 1)}
+			batch.Outcomes = append(batch.Outcomes, journal.Outcome{
+				Ref: of, Tenant: "acme", Result: journal.Delivered, Attempt: &journal.Attempt{
+					DeliveryID: "msg_2V1lVz6FeKOuVLEpSU6M0aqkM9b", EventID: fmt.Sprint(i), EventType: "order.created",
+					Number: 1, At: time.Now(), Success: true, ResponseCode: 200, ResponseText: "OK",
+				},
+			})
+		}
+		if err := j.Settle(b.Context(), 0, 1, batch); err != nil {
+			b.Fatalf("Settle: %v", err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		b.Fatalf("Close: %v", err)
+	}
+	for _, cold := range []bool{true, false} {
+		b.Run(fmt.Sprintf("cold=%t", cold), func(b *testing.B) {
+			j := benchOpen(b, dir)
+			of := 0
+			for b.Loop() {
+				if cold {
+					b.StopTimer()
+					if err := j.Close(); err != nil {
+						b.Fatalf("Close: %v", err)
+					}
+					j = benchOpen(b, dir)
+					of = (of + 7919) % subscriptions
+					b.StartTimer()
+				}
+				got, err := j.View().Attempts(b.Context(), benchID(of), journal.AttemptQuery{Limit: 100})
+				if err != nil || len(got) != min(100, *attempts/subscriptions) {
+					b.Fatalf("Attempts: %d, error %v", len(got), err)
+				}
+			}
+			if err := j.Close(); err != nil {
+				b.Fatalf("Close: %v", err)
+			}
+		})
+	}
 }
