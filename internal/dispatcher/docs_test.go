@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/time/rate"
 
+	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dispatcher"
 )
@@ -69,6 +70,18 @@ func pages() map[string]page {
 			},
 			data: func(n int) string { return fmt.Sprintf(`{"conversation":{"csid":%d}}`, n) },
 		},
+		"bird": {
+			base: bird.DefaultBaseURL, id: "852883af-5f68-4204-b611-7ee8db9600f4", idPath: []string{"id"}, least: 10,
+			placeholders: func(*testing.T, *stage) map[string]string {
+				return map[string]string{
+					"<ACCESS_KEY>":                         tokenOf(support, "admin"),
+					"b4e02c85-c6d2-4b15-8885-e09671799c61": bird.WorkspaceID(support),
+					"cb28a94e-8557-4394-80ea-5bbd2170d434": bird.OrganizationID(support),
+				}
+			},
+			forms: map[string]*regexp.Regexp{"id": uuidForm, "requestId": uuidForm, "createdAt": timeForm, "updatedAt": timeForm},
+			data:  func(n int) string { return fmt.Sprintf(`{"id":"message-%d"}`, n) },
+		},
 	}
 }
 
@@ -111,7 +124,7 @@ func (p page) play(t *testing.T, text string) {
 		}
 		read = at[1]
 		for placeholder, value := range placeholders {
-			line = strings.ReplaceAll(line, placeholder, value)
+			line, documented = strings.ReplaceAll(line, placeholder, value), strings.ReplaceAll(documented, placeholder, value)
 		}
 		if err := turn.Wait(t.Context()); err != nil {
 			t.Fatal(err)
@@ -224,7 +237,7 @@ func (s *stage) curl(t *testing.T, line, base string) answer {
 			return arguments[i]
 		}
 		switch argument := arguments[i]; {
-		case argument == "-L" || argument == "--location" || argument == "-G" || argument == "-i":
+		case argument == "-L" || argument == "--location" || argument == "-g":
 		case argument == "-X" || argument == "--request":
 			method = value()
 		case argument == "-H" || argument == "--header":

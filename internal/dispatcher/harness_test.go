@@ -40,6 +40,8 @@ const (
 	sales   = "sales"
 	// host is the endpoints', which the vendors' examples have too. Deliveries to it reach the receiver.
 	host = "your-application.com"
+	// otherHost is another of them.
+	otherHost = "example.com"
 	// patience is how long a condition may take to hold.
 	patience = 20 * time.Second
 )
@@ -91,7 +93,7 @@ func newStage(t *testing.T, change func(*dispatcher.Config)) *stage {
 	cfg := dispatcher.Config{
 		DataDir: t.TempDir(), Authenticator: tokens.Open(dir, tokens.Options{}), Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Egress:      delivery.NewEgressPolicy(netip.MustParsePrefix("127.0.0.0/8")),
-		EndpointCAs: s.receiver.roots, ConnectTo: map[string]string{host: s.receiver.address},
+		EndpointCAs: s.receiver.roots, ConnectTo: map[string]string{host: s.receiver.address, otherHost: s.receiver.address},
 	}
 	if change != nil {
 		change(&cfg)
@@ -131,7 +133,7 @@ type delivered struct {
 	body   []byte
 }
 
-// receiver answers 200 to all, over TLS with a certificate for host, and keeps what it got.
+// receiver answers 200 to all, over TLS with a certificate for both hosts, and keeps what it got.
 type receiver struct {
 	address string
 	roots   *x509.CertPool
@@ -154,7 +156,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// selfSigned is a certificate for host, which stands for itself.
+// selfSigned is a certificate for both hosts, which stands for itself.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -162,7 +164,7 @@ func selfSigned(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host, otherHost},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
