@@ -42,7 +42,7 @@ func (f *Factory) remote(ctx context.Context, cfg Config) (subscription.API, err
 		Token: func(context.Context) (string, error) { return cfg.Token, nil },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the dispatcher: %w", err)
+		return nil, fmt.Errorf("connecting to the dispatcher: %w", invalidSpec("spec.dispatcher", err))
 	}
 
 	return client, nil

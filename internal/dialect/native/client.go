@@ -314,7 +314,7 @@ func (c *Client) do(ctx context.Context, call call, answer any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, answer); err != nil {
-		return errors.New("the dispatcher's answer is not what the API promises: is the URL right?")
+		return &subscription.ShapeError{Expected: "a dispatcher's"}
 	}
 
 	return nil
