@@ -627,3 +627,76 @@ func TestSpacesGoThereAndBack(t *testing.T) {
 		t.Errorf("the registry has %+v, %v", held, err)
 	}
 }
+
+// TestChangesInTurn sees that each subscription has its turn, and that a change is told once.
+func TestChangesInTurn(t *testing.T) {
+	t.Parallel()
+	const count = 25
+	numbers := make([]int, count)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	var (
+		asked []string
+		log   = map[string]string{}
+		gone  = fmt.Sprintf("%08d", 3)
+	)
+	client := against(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/webhook-subscriptions") {
+			_, _ = io.WriteString(w, listed(`""`, numbers...))
+
+			return
+		}
+		number, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, inWorkspace+"/webhook-subscriptions/"), "-")
+		asked = append(asked, number)
+		if number == gone {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"code":"NotFound"}`)
+
+			return
+		}
+		_, _ = io.WriteString(w, `{"results":[`+log[number]+`]}`)
+	})
+	log["00000001"], log["00000024"] = entry("a", 1, 1, 200, "succeeded"), entry("b", 1, 1, 200, "succeeded")
+	var told []string
+	cursor := ""
+	changes := func() {
+		t.Helper()
+		got, err := client.StatusesChangedSince(t.Context(), cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = nil
+		for _, id := range got.IDs {
+			told = append(told, id[:8])
+		}
+		cursor = got.Next
+	}
+	want := func(when string, ids ...string) {
+		t.Helper()
+		if diff := cmp.Diff(ids, told); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	if changes(); len(asked) != 20 {
+		t.Errorf("the first call asks after %d", len(asked))
+	}
+	want("what is seen first with a log has changed", "00000001")
+	changes()
+	want("the others have their turn", "00000024")
+	if asked[20] != "00000020" || asked[25] != "00000000" {
+		t.Errorf("the second call goes on at %s, and around at %s", asked[20], asked[25])
+	}
+	changes()
+	want("without a change nothing is told")
+	log["00000001"] = entry("a", 1, 2, 500, "failed")
+	changes()
+	want("another attempt is a change", "00000001")
+	cursor = "another-client.9"
+	changes()
+	want("another's cursor is the beginning", "00000001", "00000024")
+	numbers = numbers[:10]
+	cursor = ""
+	changes()
+	want("what is gone is told no more", "00000001")
+}

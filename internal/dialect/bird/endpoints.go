@@ -232,16 +232,10 @@ func (r request) matching(except, event string, options *subscription.BirdOption
 		alike, MaxMatching))
 }
 
-// filterSet are filters in an order of their own.
+// filterSet are filters in the order of their keys, each of which stands once.
 func filterSet(options *subscription.BirdOptions) []EventFilter {
 	set := wireFilters(options)
-	slices.SortFunc(set, func(a, b EventFilter) int {
-		if order := strings.Compare(a.Key, b.Key); order != 0 {
-			return order
-		}
-
-		return strings.Compare(a.Value, b.Value)
-	})
+	slices.SortFunc(set, func(a, b EventFilter) int { return strings.Compare(a.Key, b.Key) })
 
 	return set
 }

@@ -185,6 +185,61 @@ func TestDetailsAreBounded(t *testing.T) {
 	}
 }
 
+// TestOneCombinationInAnyOrder sees that the order of filters makes no other combination, and that values do.
+func TestOneCombinationInAnyOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock(), nil)
+	client := s.client(t, support, nil)
+	create := func(options *subscription.BirdOptions) error {
+		_, err := client.Create(t.Context(), subscription.Draft{
+			URL: "https://example.com", Events: []string{"channels.sms.inbound"}, Enabled: true, Options: subscription.Options{Bird: options},
+		})
+
+		return err
+	}
+	for i := range bird.MaxMatching {
+		one := filters("channelId", "c", "messageStatus", "sent")
+		if i%2 == 1 {
+			one = filters("messageStatus", "sent", "channelId", "c")
+		}
+		if err := create(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create(filters("messageStatus", "sent", "channelId", "c")); err == nil {
+		t.Error("a sixth is created")
+	}
+	if err := create(filters("messageStatus", "delivered", "channelId", "c")); err != nil {
+		t.Errorf("another value is another combination: %v", err)
+	}
+}
+
+// TestWhatWasSent sees that details tell what was sent as far as it is known.
+func TestWhatWasSent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ payload, want string }{
+		"Event":     {`{"specversion":"1.0","type":"channels.sms.inbound","data":{"a":1}}`, `"requestBody":"{\"service\":\"channels\",\"event\":\"sms.inbound\",\"payload\":{\"a\":1}}"`},
+		"Body":      {`{"service":"channels"}`, `"requestBody":"{\"service\":\"channels\"}"`},
+		"Trimmed":   {``, ""},
+		"NeverSent": {`{"specversion":"1.0","type":"order.paid"}`, ""},
+	} {
+		server := httptest.NewServer(bird.NewServer(bird.ServerConfig{
+			Authenticate: func(*http.Request) (string, error) { return support, nil },
+			API: func(string) subscription.API {
+				return logged{entries: []subscription.LogEntry{{DeliveryID: "d", Attempt: 1, Payload: []byte(c.payload)}}}
+			},
+		}))
+		response, err := http.Get(server.URL + "/workspaces/support/webhook-subscriptions/" + bird.WireID("id") + "/logs/details?requestId=" + bird.RequestID("d"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := read(t, response); !strings.Contains(body, c.want) || c.want == "" && strings.Contains(body, "requestBody") {
+			t.Errorf("%s: the answer is %s", name, body)
+		}
+		server.Close()
+	}
+}
+
 // logged is an account with one subscription and its logs.
 type logged struct {
 	subscription.API

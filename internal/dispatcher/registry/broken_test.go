@@ -432,7 +432,13 @@ func capabilityFaults() map[string]fault {
 		"DeniesLogs":       claims("LogsAreEmptyAtFirst", func(c *subscription.Capabilities) { c.Logs = false }),
 		"ClaimsMoreEvents": claims("AsManyEventsAsAllowed", func(c *subscription.Capabilities) { c.MaxEvents = subscription.MaxEvents + 1 }),
 		"ClaimsCatalogue":  claims("EventTypesAreSorted", func(c *subscription.Capabilities) { c.Catalogue = true }),
-		"NoNaturalKey":     claims("CapabilitiesAreSound", func(c *subscription.Capabilities) { c.NaturalKey = nil }),
+		"ClaimsImmutable": claims("Update/url", func(c *subscription.Capabilities) {
+			c.Immutable = []subscription.Field{subscription.FieldURL}
+		}),
+		"ChangesImmutable": claims("ImmutableFieldsAreRefusedByName", func(c *subscription.Capabilities) {
+			c.Immutable = []subscription.Field{subscription.FieldURL}
+		}),
+		"NoNaturalKey": claims("CapabilitiesAreSound", func(c *subscription.Capabilities) { c.NaturalKey = nil }),
 	}
 }
 
