@@ -65,15 +65,25 @@ func TestGeneratedSecretHasTheFormOfTheFormat(t *testing.T) {
 		subscription.FormatDixa: func(text string) int {
 			key, _ := hex.DecodeString(text)
 
-			return len(key) + subscription.GeneratedSecretBytes - subscription.MinSecretBytes
+			return len(key)
 		},
+		// The text itself is the key; it is made as the vendor's examples are.
+		subscription.FormatBird: func(text string) int {
+			key, _ := base64.StdEncoding.Strict().DecodeString(text)
+
+			return len(key)
+		},
+	}
+	want := map[subscription.Format]int{
+		"": subscription.GeneratedSecretBytes, subscription.FormatVonage: subscription.GeneratedSecretBytes,
+		subscription.FormatDixa: subscription.MinSecretBytes, subscription.FormatBird: subscription.MinSecretBytes,
 	}
 	for format, decode := range cases {
 		t.Run("Format"+string(format), func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, formats())
 			created := mustCreate(t, s.registry.Tenant(tenant), draftIn(format))
-			if got := decode(created.Secret); got != subscription.GeneratedSecretBytes {
+			if got := decode(created.Secret); got != want[format] {
 				t.Errorf("the generated secret is not of the form of %q", format)
 			}
 			if current(t, s, created.ID).Secrets[0].Text != created.Secret {
@@ -118,6 +128,16 @@ func TestCreateInAFormat(t *testing.T) {
 		"DixaOptionsWithoutFormat": {
 			"the default format is CloudEvents", func(d *subscription.Draft) { d.Options.Dixa = dixaFilters("1") },
 			subscription.FieldDixaOptions, "set delivery.format to Dixa",
+		},
+		"BirdShortSecret": {
+			"Bird's key is the text, which is too short here", func(d *subscription.Draft) {
+				d.Delivery.Format, d.Secret = subscription.FormatBird, phrase[:31]
+			}, subscription.FieldSecret, "31 bytes",
+		},
+		"BirdOptionsElsewhere": {
+			"options belong to one format", func(d *subscription.Draft) {
+				d.Delivery.Format, d.Options.Bird = subscription.FormatDixa, &subscription.BirdOptions{Template: "text"}
+			}, subscription.FieldBirdOptions, "belong to the format Bird",
 		},
 		"DixaOptionsWrong": {
 			"the vendor's own check", func(d *subscription.Draft) {
@@ -283,6 +303,25 @@ func TestFormatLiftsASuspension(t *testing.T) {
 	other := subscription.Delivery{Format: subscription.FormatDixa}
 	if got := mustUpdate(t, api, id, subscription.Patch{Delivery: &other}); got.State.IsSuspended() {
 		t.Error("an endpoint that is sent another format may answer otherwise")
+	}
+}
+
+// TestBirdOptionsAreKept is TestOptionsAreKept for the other vendor's.
+func TestBirdOptionsAreKept(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, formats())
+	d := draftIn(subscription.FormatBird)
+	d.Secret = phrase
+	d.Options.Bird = &subscription.BirdOptions{Template: "text", EventFilters: []subscription.BirdEventFilter{{Key: "channelId", Value: "1"}}}
+	id := mustCreate(t, s.registry.Tenant(tenant), d).ID
+	d.Options.Bird.EventFilters[0].Value = "changed by the caller"
+	want := subscription.Options{Bird: &subscription.BirdOptions{
+		Template: "text", EventFilters: []subscription.BirdEventFilter{{Key: "channelId", Value: "1"}},
+	}}
+	for name, registry := range map[string]*registry.Registry{"the same": s.registry, "another": s.second(t, formats())} {
+		if diff := cmp.Diff(want, mustGet(t, registry.Tenant(tenant), id).Options); diff != "" {
+			t.Errorf("%s registry, -want +got:\n%s", name, diff)
+		}
 	}
 }
 
