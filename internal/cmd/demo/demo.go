@@ -50,6 +50,7 @@ type demo struct {
 	cluster  *cluster
 	operator *child
 	receiver *receiver
+	vendors  *vendors
 	api      client.Client
 	listen   string
 	token    string
@@ -109,6 +110,10 @@ func (d *demo) play(ctx context.Context) error {
 
 	if held {
 		if err := d.rotateAndCompare(ctx); err != nil {
+			return err
+		}
+
+		if err := d.playVendors(ctx); err != nil {
 			return err
 		}
 	}
@@ -297,7 +302,7 @@ func (d *demo) awaitSubscriptions(ctx context.Context) error {
 		}
 
 		for i := range list.Items {
-			if !isTrue(&list.Items[i], v1alpha1.ConditionReady) {
+			if !isReady(&list.Items[i]) {
 				last = list.Items[i].Name + " is not ready: " + conditionText(&list.Items[i], v1alpha1.ConditionReady)
 
 				return false
@@ -375,6 +380,7 @@ func (d *demo) signingSecret(ctx context.Context, name string) (string, error) {
 // stop ends what was started, the operator first so that it can still write its last words.
 func (d *demo) stop() {
 	d.operator.stop()
+	d.vendors.stop()
 
 	if d.receiver != nil && d.receiver.server != nil {
 		_ = d.receiver.server.Close()

@@ -78,7 +78,7 @@ func delivering(o observed, status metav1.ConditionStatus) (bool, string) {
 
 // identified tells whether the subscription is Ready and has an id.
 func identified(o observed) (bool, string) {
-	if !isTrue(o.subscription, v1alpha1.ConditionReady) {
+	if !isReady(o.subscription) {
 		return false, conditionText(o.subscription, v1alpha1.ConditionReady)
 	}
 

@@ -35,7 +35,7 @@ func (d *demo) rotateAndCompare(ctx context.Context) error {
 			return false
 		}
 
-		return subscription.Status.LastHandledRotateAt != "" && isTrue(&subscription, v1alpha1.ConditionReady)
+		return subscription.Status.LastHandledRotateAt != "" && isReady(&subscription)
 	})
 	if err != nil {
 		return err

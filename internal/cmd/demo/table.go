@@ -26,9 +26,17 @@ type row struct {
 	evidence string
 }
 
-// showTable shows the samples until each has reached its state or the time is up. On a
-// terminal the table is drawn again in place; elsewhere it is printed once, at the end.
+// showTable shows the samples until each has reached its state or the time is up.
 func (d *demo) showTable(ctx context.Context) bool {
+	held := d.show(ctx, d.rows)
+	d.sayFirst()
+
+	return held
+}
+
+// show shows rows until all hold or the time is up. On a terminal the table is drawn again in place; elsewhere it
+// is printed once, at the end.
+func (d *demo) show(ctx context.Context, look func(context.Context) []row) bool {
 	ctx, cancel := context.WithTimeout(ctx, tableTimeout)
 	defer cancel()
 
@@ -38,7 +46,7 @@ func (d *demo) showTable(ctx context.Context) bool {
 	drawn := 0
 
 	for {
-		rows := d.rows(ctx)
+		rows := look(ctx)
 		held := allHeld(rows)
 
 		if d.live {
@@ -49,8 +57,6 @@ func (d *demo) showTable(ctx context.Context) bool {
 			if !d.live {
 				d.draw(rows, 0)
 			}
-
-			d.sayFirst()
 
 			return held
 		}
@@ -147,8 +153,8 @@ func (d *demo) fit(line string) string {
 	return line
 }
 
-func isTrue(subscription *v1alpha1.WebhookSubscription, condition string) bool {
-	return meta.IsStatusConditionTrue(subscription.Status.Conditions, condition)
+func isReady(subscription *v1alpha1.WebhookSubscription) bool {
+	return meta.IsStatusConditionTrue(subscription.Status.Conditions, v1alpha1.ConditionReady)
 }
 
 // conditionText is a condition's reason and message, or that there is none.

@@ -29,8 +29,9 @@ const Provider = "dixa"
 const (
 	// DefaultTimeout bounds one request and its answer, once it is this client's turn to send it.
 	DefaultTimeout = 35 * time.Second
-	// VisibilityDelay is how long a write is taken to stay invisible; the vendor does not say.
-	VisibilityDelay = 5 * time.Second
+	// VisibilityDelay is how long a write is taken to stay invisible. The vendor does not say: as long as at the
+	// slowest vendor that does.
+	VisibilityDelay = 30 * time.Second
 	// clientBurst is one less than the vendor allows, so that a request that arrives sooner than the one
 	// before it did is not one too many.
 	clientBurst = Burst - 1
