@@ -73,7 +73,15 @@ func keyNamed(kind byte, name string) []byte {
 
 // keyNumbered is the key of the row of a name and a number.
 func keyNumbered(kind byte, name string, number uint64) []byte {
-	return binary.BigEndian.AppendUint64(keyNamed(kind, name), number)
+	return appendNumbered(make([]byte, 0, len(name)+2+seqBytes), kind, name, number)
+}
+
+// appendNumbered writes that key.
+func appendNumbered(key []byte, kind byte, name string, number uint64) []byte {
+	key = append(key, kind)
+	key = append(key, name...)
+
+	return binary.BigEndian.AppendUint64(append(key, terminator), number)
 }
 
 // keyRef is the key of a delivery's row.
@@ -142,7 +150,12 @@ func splitDue(key []byte) (time.Time, journal.Ref, bool) {
 
 // keyDone is the key of the mark that a delivery after the cursor is final.
 func keyDone(ref journal.Ref) []byte {
-	key := binary.BigEndian.AppendUint64([]byte{kindDone}, uint64(ref.Seq))
+	return appendDone(make([]byte, 0, 1+seqBytes+len(ref.Subscription)), ref)
+}
+
+// appendDone writes that key.
+func appendDone(key []byte, ref journal.Ref) []byte {
+	key = binary.BigEndian.AppendUint64(append(key, kindDone), uint64(ref.Seq))
 
 	return append(key, ref.Subscription...)
 }

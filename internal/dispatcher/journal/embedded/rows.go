@@ -29,12 +29,17 @@ func badRow(what, of string) error {
 
 // encodeAttempt writes an attempt with its response's body cut to at most maxBody bytes.
 func encodeAttempt(attempt *journal.Attempt, maxBody int) []byte {
+	return appendAttempt(nil, attempt, attempt.Seq, maxBody)
+}
+
+// appendAttempt writes it as one at a delivery of the event at a position.
+func appendAttempt(to []byte, attempt *journal.Attempt, seq journal.Seq, maxBody int) []byte {
 	body := attempt.ResponseBody
 	if len(body) > maxBody {
 		body = body[:maxBody]
 	}
-	to := binary.AppendUvarint([]byte{rowVersion}, uint64(attempt.Seq))
-	for _, field := range []string{attempt.DeliveryID, attempt.EventID, attempt.EventType} {
+	to = binary.AppendUvarint(append(to, rowVersion), uint64(seq))
+	for _, field := range [...]string{attempt.DeliveryID, attempt.EventID, attempt.EventType} {
 		to = appendBytes(to, field)
 	}
 	to = binary.AppendVarint(to, int64(attempt.Number))

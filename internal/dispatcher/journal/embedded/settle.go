@@ -1,10 +1,12 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -29,7 +31,7 @@ type settling struct {
 	// retries are the retry rows as the batch leaves them; nil where it removes one.
 	retries  map[journal.Ref]*retry
 	heads    map[string]uint64
-	statuses map[statusKey]*journal.Attempt
+	statuses map[statusKey]status
 	// changed are the tenants of the subscriptions whose statuses change, changes what is written of it.
 	changed map[string]string
 	changes map[string]change
@@ -37,8 +39,16 @@ type settling struct {
 	// dead are the dead letters as the batch leaves them, nil where it removes one; sums count them.
 	dead     map[journal.Ref]*letter
 	sums     map[string]letterSum
-	done     int
+	done     []journal.Ref
 	dueFloor time.Time
+	// key and value are scratch for rows, which the batch copies.
+	key, value []byte
+}
+
+// status is the latest attempt of one type, at the event of a position.
+type status struct {
+	attempt *journal.Attempt
+	seq     journal.Seq
 }
 
 type statusKey struct{ subscription, eventType string }
@@ -68,7 +78,7 @@ func (j *Journal) Settle(ctx context.Context, shard journal.Shard, epoch journal
 		j: j, batch: j.db.NewBatch(), now: j.options.Clock.Now(),
 		cursor:  max(batch.Cursor, journal.Seq(j.cursor.Load())),
 		retries: map[journal.Ref]*retry{}, heads: map[string]uint64{},
-		statuses: map[statusKey]*journal.Attempt{}, changed: map[string]string{},
+		statuses: map[statusKey]status{}, changed: map[string]string{},
 		changes: map[string]change{},
 		dead:    map[journal.Ref]*letter{}, sums: map[string]letterSum{},
 		blocks: map[uint64][]byte{}, dueFloor: j.settled.dueFloor,
@@ -144,14 +154,9 @@ func checkOutcome(outcome *journal.Outcome) error {
 // write fills the batch.
 func (w *settling) write(batch *journal.Batch) error {
 	s := &w.j.settled
-	for _, ref := range batch.Backlog {
-		w.set(keyRef(kindBacklog, ref), nil)
-		s.floor(ref.Subscription, kindBacklog, ref.Seq)
-	}
-	for i := range batch.Outcomes {
-		if err := w.outcome(&batch.Outcomes[i]); err != nil {
-			return err
-		}
+	w.backlog(batch.Backlog)
+	if err := w.outcomes(batch.Outcomes); err != nil {
+		return err
 	}
 	for _, seq := range batch.Unmatched {
 		if err := w.unmatched(seq); err != nil {
@@ -182,13 +187,68 @@ func (w *settling) set(key, value []byte) { must(w.batch.Set(key, value, nil)) }
 
 func (w *settling) remove(key []byte) { must(w.batch.Delete(key, nil)) }
 
-// outcome writes what one outcome changes.
+// backlog writes the pages' rows. Rows are written in their order where that is no trouble:
+// it is several times the work for the store to sort them.
+func (w *settling) backlog(refs []journal.Ref) {
+	if !slices.IsSortedFunc(refs, compareRefs) {
+		refs = slices.SortedFunc(slices.Values(refs), compareRefs)
+	}
+	for _, ref := range refs {
+		w.setNumbered(kindBacklog, ref.Subscription, uint64(ref.Seq), nil)
+		w.j.settled.floor(ref.Subscription, kindBacklog, ref.Seq)
+	}
+}
+
+func compareRefs(a, b journal.Ref) int {
+	return cmp.Or(cmp.Compare(a.Subscription, b.Subscription), cmp.Compare(a.Seq, b.Seq))
+}
+
+// setNumbered writes the row of a name and a number.
+func (w *settling) setNumbered(kind byte, name string, number uint64, value []byte) {
+	w.key = appendNumbered(w.key[:0], kind, name, number)
+	w.set(w.key, value)
+}
+
+func (w *settling) removeNumbered(kind byte, name string, number uint64) {
+	w.key = appendNumbered(w.key[:0], kind, name, number)
+	w.remove(w.key)
+}
+
+// outcomes writes what outcomes change: those of one subscription in the order given.
+func (w *settling) outcomes(outcomes []journal.Outcome) error {
+	order := make([]*journal.Outcome, 0, len(outcomes))
+	for i := range outcomes {
+		// The rows of a subscription that was deleted while a resend was under way are gone.
+		if _, known := w.j.settled.known[outcomes[i].Subscription]; known || !outcomes[i].Resent {
+			order = append(order, &outcomes[i])
+		}
+	}
+	slices.SortStableFunc(order, func(a, b *journal.Outcome) int { return cmp.Compare(a.Subscription, b.Subscription) })
+	for _, outcome := range order {
+		if err := w.attempt(outcome); err != nil {
+			return err
+		}
+	}
+	for _, outcome := range order {
+		if err := w.outcome(outcome); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(w.done, func(a, b journal.Ref) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Subscription, b.Subscription))
+	})
+	for _, ref := range w.done {
+		w.key = appendDone(w.key[:0], ref)
+		w.set(w.key, nil)
+	}
+
+	return nil
+}
+
+// outcome writes what one outcome changes besides its attempt.
 func (w *settling) outcome(outcome *journal.Outcome) error {
 	if outcome.Resent {
 		return w.resent(outcome)
-	}
-	if err := w.attempt(outcome); err != nil {
-		return err
 	}
 	before, err := w.retryRow(outcome.Ref)
 	if err != nil {
@@ -203,7 +263,7 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 		attempts = outcome.Attempt.Number
 	}
 	if w.j.settled.may(outcome.Subscription, kindBacklog) {
-		w.remove(keyRef(kindBacklog, outcome.Ref))
+		w.removeNumbered(kindBacklog, outcome.Subscription, uint64(outcome.Seq))
 	}
 	if outcome.Result == journal.Retry {
 		w.retry(outcome.Ref, retry{due: outcome.NextAttempt, attempts: attempts})
@@ -211,12 +271,11 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 		return nil
 	}
 	if before != nil {
-		w.remove(keyRef(kindRetry, outcome.Ref))
+		w.removeNumbered(kindRetry, outcome.Subscription, uint64(outcome.Seq))
 		w.retries[outcome.Ref] = nil
 	}
 	if outcome.Seq > w.cursor {
-		w.set(keyDone(outcome.Ref), nil)
-		w.done++
+		w.done = append(w.done, outcome.Ref)
 	}
 	if outcome.Result == journal.DeadLettered {
 		return w.deadLetter(outcome, attempts)
@@ -225,15 +284,8 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 	return nil
 }
 
-// resent writes the traces of an attempt outside the schedule.
+// resent clears the dead letter that an attempt outside the schedule delivered.
 func (w *settling) resent(outcome *journal.Outcome) error {
-	if _, known := w.j.settled.known[outcome.Subscription]; !known {
-		// The subscription was deleted, and all its rows with it, while the attempt was under way.
-		return nil
-	}
-	if err := w.attempt(outcome); err != nil {
-		return err
-	}
 	if outcome.Result == journal.Delivered && outcome.Seq != 0 {
 		return w.setLetter(outcome.Ref, nil)
 	}
@@ -264,7 +316,7 @@ func (w *settling) retryRow(ref journal.Ref) (*retry, error) {
 // retry writes a retry row.
 func (w *settling) retry(ref journal.Ref, row retry) {
 	value := encodeRetry(row)
-	w.set(keyRef(kindRetry, ref), value)
+	w.setNumbered(kindRetry, ref.Subscription, uint64(ref.Seq), value)
 	w.set(keyDue(row.due, ref), value)
 	w.retries[ref] = &row
 	w.j.settled.floor(ref.Subscription, kindRetry, ref.Seq)
@@ -273,35 +325,41 @@ func (w *settling) retry(ref journal.Ref, row retry) {
 	}
 }
 
-// attempt writes an attempt's row, lets the one too many go, and notes the status.
+// attemptSweep is how many attempts too many are let go of at once, which is less work than
+// one by one.
+const attemptSweep = 64
+
+// attempt writes an attempt's row, lets those too many go, and notes the status.
 func (w *settling) attempt(outcome *journal.Outcome) error {
 	if outcome.Attempt == nil {
 		return nil
 	}
-	attempt := *outcome.Attempt
-	attempt.Subscription, attempt.Seq = outcome.Subscription, outcome.Seq
-	head, err := w.head(attempt.Subscription)
+	attempt, subscription := outcome.Attempt, outcome.Subscription
+	head, err := w.head(subscription)
 	if err != nil {
 		return err
 	}
 	head++
-	w.heads[attempt.Subscription] = head
+	w.heads[subscription] = head
 	body := journal.MaxFailureBody
 	if attempt.Success {
 		body = journal.MaxSuccessBody
 	}
-	w.set(keyNumbered(kindAttempt, attempt.Subscription, head), encodeAttempt(&attempt, body))
-	if head > MaxAttempts {
-		w.remove(keyNumbered(kindAttempt, attempt.Subscription, head-MaxAttempts))
+	w.value = appendAttempt(w.value[:0], attempt, outcome.Seq, body)
+	w.setNumbered(kindAttempt, subscription, head, w.value)
+	if head > MaxAttempts && head%attemptSweep == 0 {
+		for number := head - MaxAttempts - min(attemptSweep, head-MaxAttempts) + 1; number <= head-MaxAttempts; number++ {
+			w.removeNumbered(kindAttempt, subscription, number)
+		}
 	}
 	if attempt.Test {
 		return nil
 	}
-	key := statusKey{attempt.Subscription, attempt.EventType}
-	if before := w.statuses[key]; before == nil || !attempt.At.Before(before.At) {
-		w.statuses[key] = &attempt
+	key := statusKey{subscription, attempt.EventType}
+	if before := w.statuses[key]; before.attempt == nil || !attempt.At.Before(before.attempt.At) {
+		w.statuses[key] = status{attempt: attempt, seq: outcome.Seq}
 	}
-	w.changed[attempt.Subscription] = outcome.Tenant
+	w.changed[subscription] = outcome.Tenant
 
 	return nil
 }
@@ -328,8 +386,9 @@ func (w *settling) head(subscription string) (uint64, error) {
 
 // writeStatuses writes the latest status of each event type, and that they changed.
 func (w *settling) writeStatuses() {
-	for key, attempt := range w.statuses {
-		w.set(keyText(kindStatus, key.subscription, key.eventType), encodeAttempt(attempt, journal.MaxFailureBody))
+	for key, latest := range w.statuses {
+		w.value = appendAttempt(w.value[:0], latest.attempt, latest.seq, journal.MaxFailureBody)
+		w.set(keyText(kindStatus, key.subscription, key.eventType), w.value)
 	}
 	s := &w.j.settled
 	number := s.nextChange
@@ -399,7 +458,7 @@ func (w *settling) commit() {
 			s.doneRows = 0
 		}
 	}
-	s.doneRows += w.done
+	s.doneRows += len(w.done)
 	s.dueFloor = w.dueFloor
 	maps.Copy(s.heads, w.heads)
 	for block, bits := range w.blocks {

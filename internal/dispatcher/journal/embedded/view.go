@@ -323,7 +323,9 @@ func (v view) Attempts(
 			return err
 		}
 		oldest := v.j.options.Clock.Now().Add(-AttemptAge)
-		for more := iter.Last(); more && len(attempts) < query.Limit; more = iter.Prev() {
+		seen := 0
+		for more := iter.Last(); more && len(attempts) < query.Limit && seen < MaxAttempts; more = iter.Prev() {
+			seen++
 			attempt, err := decodeAttempt(subscription, iter.Value())
 			if err != nil {
 				return errors.Join(err, closeIter(iter))
