@@ -133,7 +133,7 @@ type delivered struct {
 	body   []byte
 }
 
-// receiver answers 200 to all, over TLS with a certificate for both hosts, and keeps what it got.
+// receiver answers 200 to all, over TLS with a certificate for the hosts, and keeps what it got.
 type receiver struct {
 	address string
 	roots   *x509.CertPool
@@ -156,7 +156,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// selfSigned is a certificate for both hosts, which stands for itself.
+// selfSigned is a certificate for the endpoints' hosts, which stands for itself.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -164,7 +164,7 @@ func selfSigned(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host, otherHost},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host, otherHost, "conformance.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
