@@ -182,6 +182,26 @@ func TestJudge(t *testing.T) {
 	if missed := r.missed(); len(missed) != 4 || !strings.Contains(missed[0], "0.50, wanted at least 0.80") {
 		t.Errorf("missed() = %q, want the four with what was measured and wanted", missed)
 	}
+
+	// What the JSON holds is enough for the page.
+	path := filepath.Join(t.TempDir(), "bench.json")
+	if err := r.writeJSON(path); err != nil {
+		t.Fatal(err)
+	}
+
+	earlier, err := readJSON(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r.markdown(), earlier.markdown()); diff != "" {
+		t.Errorf("From the JSON: -want, +got:\n%s", diff)
+	}
+
+	var out bytes.Buffer
+	if err := earlier.publish("", &out); !errors.Is(err, errMissed) {
+		t.Errorf("publish: error %v, want %v", err, errMissed)
+	}
+
 	if text := r.markdown(); !strings.Contains(text, "**missed**") || !strings.Contains(text, "0.60") {
 		t.Errorf("The tables lack what was missed, or a ratio:\n%s", text)
 	}

@@ -74,7 +74,7 @@ func start(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // settings are the command line.
 type settings struct {
-	out, docs, only, profile, binary, dir, memoryLimit string
+	out, docs, from, only, profile, binary, dir, memoryLimit string
 
 	quick bool
 	scale scale
@@ -120,6 +120,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.out, "out", "bin/bench.json", "file that the figures are written to")
 	flags.StringVar(&s.docs, "docs", "", "page whose part between the markers is replaced, such as docs/benchmarks.md; omitted: none")
+	flags.StringVar(&s.from, "from", "", "measure nothing and show the figures of this file, such as bin/bench.json")
 	flags.StringVar(&s.only, "only", "", "run these alone, separated by commas: "+strings.Join(experimentNames(), ", "))
 	flags.StringVar(&s.profile, "profile", "",
 		"profile the processor under one load instead, and print the top: "+strings.Join(profileNames(), ", "))
@@ -228,6 +229,10 @@ func experimentNames() []string {
 }
 
 func run(ctx context.Context, s settings, stdout, stderr io.Writer) (err error) {
+	if s.from != "" {
+		return show(s, stdout)
+	}
+
 	debug.SetGCPercent(generatorGC)
 
 	b, err := open(ctx, s, stderr)
@@ -324,20 +329,36 @@ func (b *bench) finish(stdout io.Writer) error {
 	b.report.Took = time.Since(b.began).Round(time.Second).String()
 	b.report.judge()
 
-	text := b.report.markdown()
-	fmt.Fprint(stdout, text)
-
 	if err := b.report.writeJSON(b.out); err != nil {
 		return err
 	}
 
-	if b.docs != "" {
-		if err := writeDocs(b.docs, text); err != nil {
+	return b.report.publish(b.docs, stdout)
+}
+
+// show publishes the figures of an earlier run.
+func show(s settings, stdout io.Writer) error {
+	earlier, err := readJSON(s.from)
+	if err != nil {
+		return err
+	}
+
+	return earlier.publish(s.docs, stdout)
+}
+
+// publish prints the tables, writes them into the page where one is named, and fails where a
+// target was missed.
+func (r *report) publish(docs string, stdout io.Writer) error {
+	text := r.markdown()
+	fmt.Fprint(stdout, text)
+
+	if docs != "" {
+		if err := writeDocs(docs, text); err != nil {
 			return err
 		}
 	}
 
-	if missed := b.report.missed(); len(missed) > 0 {
+	if missed := r.missed(); len(missed) > 0 {
 		return fmt.Errorf("%w:\n  %s", errMissed, strings.Join(missed, "\n  "))
 	}
 

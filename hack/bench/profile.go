@@ -50,7 +50,8 @@ func (b *bench) profileLoad(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "%s: %s: %.0f events/s, %s of processor time an event\n\n", s.name, c, result.events(), durationText(result.CPU))
 
 	for _, order := range []string{"-flat", "-cum"} {
-		cmd := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", order, "-nodecount="+profileTop, path) //nolint:gosec // The caller names it.
+		//nolint:gosec // The caller names the file.
+		cmd := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", order, "-nodecount="+profileTop, path)
 
 		text, err := cmd.CombinedOutput()
 		if err != nil {

@@ -263,15 +263,30 @@ func (r *report) writeJSON(path string) error {
 		return fmt.Errorf("encoding the figures: %w", err)
 	}
 
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil { //nolint:gosec // The caller names it.
 		return fmt.Errorf("making the folder of -out: %w", err)
 	}
 
-	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil { //nolint:gosec // The caller names it.
 		return fmt.Errorf("writing the figures: %w", err)
 	}
 
 	return nil
+}
+
+// readJSON reads what writeJSON wrote.
+func readJSON(path string) (*report, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // The caller names it.
+	if err != nil {
+		return nil, fmt.Errorf("reading -from: %w", err)
+	}
+
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("reading -from: %w", err)
+	}
+
+	return &r, nil
 }
 
 // The lines of the page between which the last run stands.
@@ -284,7 +299,7 @@ var errMarkers = errors.New("the page has no part to replace")
 
 // writeDocs puts the last run between the markers of a page and leaves the rest as it is.
 func writeDocs(path, text string) error {
-	page, err := os.ReadFile(path)
+	page, err := os.ReadFile(path) //nolint:gosec // The caller names it.
 	if err != nil {
 		return fmt.Errorf("reading -docs: %w", err)
 	}

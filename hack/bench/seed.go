@@ -19,6 +19,10 @@ import (
 // seedBatch is how many events or outcomes are written at once.
 const seedBatch = 1000
 
+// seedMemTable is how much a journal in the making gathers before it writes a table: much, to
+// write each row less often.
+const seedMemTable = 64 << 20
+
 // seed is a journal in the making, written by the engine that the dispatcher will open it
 // with, but for the fsyncs, which no one waits for here.
 type seed struct {
@@ -37,7 +41,7 @@ func (b *bench) sow(ctx context.Context, subscriptions int, fill func(ctx contex
 	s := &seed{dir: b.newDataDir(), load: loads.Add(1)}
 
 	s.store, err = embedded.Open(ctx, embedded.Options{
-		Dir: s.dir, FS: syncFS{FS: vfs.Default, skip: true}, Log: slog.New(slog.DiscardHandler),
+		Dir: s.dir, FS: syncFS{FS: vfs.Default, skip: true}, Log: slog.New(slog.DiscardHandler), MemTableBytes: seedMemTable,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a journal: %w", err)
