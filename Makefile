@@ -10,8 +10,11 @@ FUZZTIME ?= 20s
 TEST_TIMEOUT ?= 15m
 # What bin/hookline says its version is.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# What make run adds to the command line.
+# What make run, bench, chaos and soak add to their command lines.
 RUN_ARGS ?=
+BENCH_ARGS ?=
+CHAOS_ARGS ?=
+SOAK_ARGS ?=
 CONTAINER_TOOL ?= docker
 
 BIN := $(CURDIR)/bin
@@ -130,6 +133,20 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 	@git grep --untracked '^func Fuzz' -- '*_test.go' | sed 's|/[^/]*:func | |; s|(.*||' | while read -r dir target; do \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; \
 	done
+
+##@ Measures
+
+.PHONY: bench
+bench: ## Measure the dispatcher beside its limits, fail where a target is missed; writes bin/bench.json and docs/benchmarks.md
+	$(GO) run ./hack/bench -docs docs/benchmarks.md $(BENCH_ARGS)
+
+.PHONY: chaos
+chaos: ## Kill the dispatcher at random and fill, flip, cut and step what it stands on; fail where an event is lost
+	$(GO) run ./hack/chaos --out bin/chaos.json $(CHAOS_ARGS)
+
+.PHONY: soak
+soak: ## Run at half load for 30 minutes; fail where memory, descriptors or latency grow
+	$(GO) run ./hack/chaos --soak --soak-out bin/soak $(SOAK_ARGS)
 
 ##@ Try it
 
