@@ -282,3 +282,44 @@ func BenchmarkAttempts(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkGet reads payloads of 0.5 kB in the order of the log, as an endpoint that catches
+// up does, one by one and in chunks.
+func BenchmarkGet(b *testing.B) {
+	const size = 1000
+	j := benchOpen(b, b.TempDir())
+	body := make([]byte, 512)
+	for i := range body {
+		body[i] = byte(' ' + i*7%90)
+	}
+	for from := 1; from <= *undelivered; from += size {
+		events := make([]journal.Event, size)
+		for i := range events {
+			events[i] = journal.Event{Tenant: "acme", Source: "//bench", ID: fmt.Sprint(from + i), Type: "order.created", Body: body}
+		}
+		if _, err := j.Append(b.Context(), events); err != nil {
+			b.Fatalf("Append: %v", err)
+		}
+	}
+	for _, chunk := range []int{1, 64} {
+		b.Run(fmt.Sprintf("chunk=%d", chunk), func(b *testing.B) {
+			next, worked, got := 0, cpu(b), 0
+			for b.Loop() {
+				seqs := make([]journal.Seq, 0, chunk)
+				for range chunk {
+					seqs = append(seqs, journal.Seq(next%*undelivered+1))
+					next++
+				}
+				events, err := j.Get(b.Context(), seqs)
+				if err != nil {
+					b.Fatalf("Get: %v", err)
+				}
+				got += len(events)
+			}
+			b.ReportMetric(float64(cpu(b)-worked)/float64(got), "cpu-ns/event")
+		})
+	}
+	if err := j.Close(); err != nil {
+		b.Fatalf("Close: %v", err)
+	}
+}

@@ -57,7 +57,7 @@ const (
 	DefaultMinFreeBytes   = 256 << 20
 	DefaultMinFreePercent = 5
 	DefaultBallastBytes   = 64 << 20
-	DefaultCacheBytes     = 8 << 20
+	DefaultCacheBytes     = 32 << 20
 	DefaultMemTableBytes  = 8 << 20
 )
 
@@ -91,7 +91,9 @@ type Options struct {
 	BallastBytes int64
 	// DeadLetters bound what dead letters take.
 	DeadLetters journal.DeadLetterLimits
-	// CacheBytes and MemTableBytes size the store's memory; 0 is the default.
+	// CacheBytes and MemTableBytes size the store's memory; 0 is the default. The store counts
+	// its tables in memory as part of the cache, so a cache must be several times as large as
+	// one of them, or nothing is left for blocks and every look-up reads the disk.
 	CacheBytes    int64
 	MemTableBytes uint64
 }
