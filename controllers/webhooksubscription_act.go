@@ -51,6 +51,8 @@ func (s *subscriptionScope) act(ctx context.Context) error {
 
 // settle records what came of acting.
 func (s *subscriptionScope) settle(ctx context.Context) error {
+	s.tellAll()
+
 	failure := s.summed()
 	if s.moved && failure != nil {
 		// The status stays with the previous provider until all is at the present one: the mark finds it again.
@@ -178,7 +180,7 @@ func (s *subscriptionScope) prune(ctx context.Context, step action) error {
 		return err
 	}
 
-	s.event(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete",
+	s.tell(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete",
 		"Deleted subscription "+step.ID+" ("+s.whatIs(step.ID)+"), which is no longer asked for")
 	s.log.Info("Deleted a subscription that is no longer asked for", "subscription", step.ID)
 	s.drop(step.ID)
@@ -424,10 +426,10 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 	u.remote, u.asked, u.created, u.secret = &created.Subscription, step.Draft.Events, true, created.Secret
 
 	if step.Cause == causeMissing {
-		s.event(corev1.EventTypeWarning, v1alpha1.EventRecreated, "Create",
+		s.tell(corev1.EventTypeWarning, v1alpha1.EventRecreated, "Create",
 			"Somebody deleted the subscription at the provider: created it again as "+created.ID)
 	} else {
-		s.event(corev1.EventTypeNormal, v1alpha1.EventCreated, "Create", "Created subscription "+created.ID)
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventCreated, "Create", "Created subscription "+created.ID)
 	}
 
 	s.log.Info("Created the subscription", "subscription", created.ID)
@@ -523,14 +525,14 @@ func (s *subscriptionScope) tellUpdate(step action) {
 
 	switch step.Cause {
 	case causeDrift:
-		s.event(corev1.EventTypeWarning, v1alpha1.EventDriftCorrected, "Update",
+		s.tell(corev1.EventTypeWarning, v1alpha1.EventDriftCorrected, "Update",
 			"Somebody changed the subscription at the provider: set back "+changed)
 	case causeRotation:
-		s.event(corev1.EventTypeNormal, v1alpha1.EventSecretRotated, "Update", "Gave the provider new values of "+changed)
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventSecretRotated, "Update", "Gave the provider new values of "+changed)
 	case causeResume:
-		s.event(corev1.EventTypeNormal, v1alpha1.EventResumed, "Update", "Asked the provider to deliver again")
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventResumed, "Update", "Asked the provider to deliver again")
 	default:
-		s.event(corev1.EventTypeNormal, v1alpha1.EventUpdated, "Update", "Changed "+changed)
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventUpdated, "Update", "Changed "+changed)
 	}
 }
 
@@ -550,10 +552,10 @@ func (s *subscriptionScope) take(step action) {
 	switch step.Verb {
 	case verbAdopt:
 		u.taken = true
-		s.event(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
 	case verbRecover:
 		u.created = true
-		s.event(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
+		s.tell(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
 	default:
 	}
 }
@@ -660,6 +662,42 @@ func (u *unitScope) handed() bool {
 	recovered := len(u.have.Matches) > 0
 
 	return u.failure == nil && !u.unreached && (u.created && !recovered || u.updated)
+}
+
+// told are Events of one kind about what was done to several subscriptions: they would be taken for repetitions of one.
+type told struct {
+	kind, reason, act string
+	notes             []string
+}
+
+// maxNotesTold is how many subscriptions one Event tells of.
+const maxNotesTold = 5
+
+// tell keeps an Event about one of the subscriptions until all was done.
+func (s *subscriptionScope) tell(kind, reason, act, note string) {
+	for i := range s.told {
+		if s.told[i].reason == reason {
+			s.told[i].notes = append(s.told[i].notes, note)
+
+			return
+		}
+	}
+
+	s.told = append(s.told, told{kind: kind, reason: reason, act: act, notes: []string{note}})
+}
+
+// tellAll writes the Events that were kept.
+func (s *subscriptionScope) tellAll() {
+	for _, one := range s.told {
+		note := strings.Join(one.notes[:min(len(one.notes), maxNotesTold)], "; ")
+		if more := len(one.notes) - maxNotesTold; more > 0 {
+			note = fmt.Sprintf("%s; and %d more", note, more)
+		}
+
+		s.event(one.kind, one.reason, one.act, note)
+	}
+
+	s.told = nil
 }
 
 // event writes an Event about the resource.

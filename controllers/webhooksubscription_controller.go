@@ -109,6 +109,8 @@ type subscriptionScope struct {
 	actions []action
 	// gone is what came of what is no longer asked for.
 	gone []unitOutcome
+	// told are the Events about what was done so far.
+	told []told
 	// farewell is the input of planDeletion.
 	farewell farewell
 
