@@ -396,6 +396,14 @@ func (b *book) arrivedAt(e *endpoint) (count int) {
 	return count
 }
 
+// finished counts the events that came to their end and were forgotten.
+func (b *book) finished() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	return b.forgotten.Acknowledged
+}
+
 // goodAt are the good arrivals at an endpoint, for each acknowledged event that it asked for.
 func (b *book) goodAt(e *endpoint) map[string]int {
 	b.mu.Lock()

@@ -139,10 +139,8 @@ func (c *campaign) waitUntil(ctx context.Context, at time.Time) error {
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the next fault: %w", ctx.Err())
-	case err := <-p.done:
-		p.done <- err
-
-		return fmt.Errorf("the dispatcher ended of its own accord: %w: %s", err, c.launcher.lastWords())
+	case <-p.done:
+		return fmt.Errorf("the dispatcher ended of its own accord: %w: %s", p.err, c.launcher.lastWords())
 	case <-time.After(time.Until(at)):
 		return nil
 	}
@@ -327,7 +325,9 @@ func (c *campaign) aftermath(ctx context.Context, r *result, fresh vitals) {
 
 	p := c.current()
 
-	drained, err := comesDown(ctx, p.pid(), func(v vitals) bool { return v.Sockets <= fresh.Sockets })
+	drained, err := comesDown(ctx, p.pid(), settleLimit, func(v vitals) bool {
+		return v.Sockets <= fresh.Sockets && v.RSS <= fresh.RSS+maxMemoryGrowth
+	})
 	if !r.must("looking at the process", err) {
 		return
 	}
@@ -378,8 +378,8 @@ func (c *campaign) aftermath(ctx context.Context, r *result, fresh vitals) {
 }
 
 // comesDown waits until a process's vitals are as they should be, and returns the last.
-func comesDown(ctx context.Context, pid int, down func(vitals) bool) (vitals, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+func comesDown(ctx context.Context, pid int, limit time.Duration, down func(vitals) bool) (vitals, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	for {

@@ -41,6 +41,7 @@ func phases() []phase {
 		{"diskfull", 0.1, diskFullPhase},
 		{"flip", 0.1, flipPhase},
 		{"clock", 0.1, clockPhase},
+		{"input", 0.05, inputPhase},
 	}
 }
 
@@ -62,12 +63,14 @@ type config struct {
 type flags struct {
 	config
 
-	only    []string
-	out     string
-	keep    bool
-	soak    bool
-	soakFor time.Duration
-	soakOut string
+	only []string
+	out  string
+	keep bool
+	soak bool
+	// fixedRate: the soak's load is the flag's, not half of the maximum.
+	fixedRate bool
+	soakFor   time.Duration
+	soakOut   string
 }
 
 // errBroken answers that a promise was broken; the table says which.
@@ -117,6 +120,8 @@ func parse(args []string) (*flags, error) {
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
+
+	f.fixedRate = set.Changed("rate")
 
 	switch {
 	case set.NArg() > 0:
@@ -174,6 +179,13 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 
 	defer func() { fmt.Fprintf(w, "Seed %d\n", f.seed) }()
 
+	if f.soak {
+		r := soakPhase(ctx, &f.config, f.soakFor, f.soakOut, f.fixedRate)
+		out.Results, out.Passed = append(out.Results, r), r.Passed
+
+		return f.close(out)
+	}
+
 	for _, p := range phases() {
 		if len(f.only) > 0 && !slices.Contains(f.only, p.name) {
 			continue
@@ -189,7 +201,12 @@ func run(ctx context.Context, args []string, w io.Writer) (err error) {
 		out.Passed = out.Passed && r.Passed
 	}
 
-	if err := out.print(w); err != nil {
+	return f.close(out)
+}
+
+// close prints what the run came to, and answers errBroken where that is not well.
+func (f *flags) close(out *report) error {
+	if err := out.print(f.progress); err != nil {
 		return err
 	}
 

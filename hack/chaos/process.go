@@ -47,11 +47,11 @@ func build(ctx context.Context, output string) error {
 
 // launcher starts one dispatcher after the other on the same journal and addresses.
 type launcher struct {
-	binary          string
-	data, tokens    string
-	listen, health  string
-	logs            string
-	environment     []string
+	binary         string
+	data, tokens   string
+	listen, health string
+	logs           string
+	environment    []string
 	// schedule are the waits before the attempts; empty is retrySchedule.
 	schedule        string
 	enclosure       enclosure
@@ -81,9 +81,10 @@ const retrySchedule = "0s,200ms,400ms,800ms,1s,1s,1s,2s,2s,2s"
 
 // process is one run of the dispatcher.
 type process struct {
-	cmd  *exec.Cmd
-	done chan error
-	url  string
+	cmd *exec.Cmd
+	// done is closed once it has ended; err, how it ended, is set before.
+	done chan struct{}
+	err  error
 }
 
 // pid is the process's own.
@@ -103,8 +104,8 @@ func (l *launcher) start(ctx context.Context) (*process, error) {
 
 	for !answersOK(ctx, "http://"+l.health+"/readyz") {
 		select {
-		case err := <-p.done:
-			return nil, &endedError{err: err, log: l.lastWords()}
+		case <-p.done:
+			return nil, &endedError{err: p.err, log: l.lastWords()}
 		case <-ctx.Done():
 			return nil, errors.Join(fmt.Errorf("waiting for the dispatcher to serve: %w", ctx.Err()), p.kill())
 		case <-time.After(pollEvery):
@@ -163,9 +164,12 @@ func (l *launcher) launch() (*process, error) {
 		return nil, fmt.Errorf("starting the dispatcher: %w", err)
 	}
 
-	p := &process{cmd: cmd, done: make(chan error, 1), url: l.url()}
+	p := &process{cmd: cmd, done: make(chan struct{})}
 
-	go func() { p.done <- cmd.Wait() }()
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
 
 	return p, nil
 }
@@ -202,9 +206,9 @@ func (p *process) terminate() (time.Duration, error) {
 	}
 
 	select {
-	case err := <-p.done:
-		if err != nil {
-			return time.Since(began), fmt.Errorf("the dispatcher ended after SIGTERM with %w", err)
+	case <-p.done:
+		if p.err != nil {
+			return time.Since(began), fmt.Errorf("the dispatcher ended after SIGTERM with %w", p.err)
 		}
 
 		return time.Since(began), nil
@@ -216,10 +220,8 @@ func (p *process) terminate() (time.Duration, error) {
 // ended tells whether a process that should run has ended.
 func (p *process) ended() (bool, error) {
 	select {
-	case err := <-p.done:
-		p.done <- err
-
-		return true, err
+	case <-p.done:
+		return true, p.err
 	default:
 		return false, nil
 	}

@@ -58,7 +58,9 @@ func (r *result) must(name string, err error) bool {
 	return true
 }
 
-func (r *result) note(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+func (r *result) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
 
 // judge adds what the book says.
 func (r *result) judge(b *book, maxDuplicates float64) judgement {
