@@ -25,6 +25,19 @@ const (
 	DefaultEndpointInFlight = 16
 	// DefaultQueueLength is how many deliveries a Live endpoint holds before it is Behind.
 	DefaultQueueLength = 128
+	// DefaultCircuitFailures is how many attempts fail in a row before an endpoint's circuit opens.
+	DefaultCircuitFailures = 5
+	// DefaultProbeAfter is how long an open circuit waits before its first probe; the wait doubles
+	// with each that fails, up to DefaultMaxProbeWait.
+	DefaultProbeAfter   = 5 * time.Second
+	DefaultMaxProbeWait = 5 * time.Minute
+	// DefaultMaxEndpointBacklog and DefaultMaxTenantBacklog are how many deliveries may wait on pages
+	// and for their next attempt, of one endpoint and of all of a tenant's.
+	DefaultMaxEndpointBacklog = 2_000_000
+	DefaultMaxTenantBacklog   = 10_000_000
+	// DefaultBacklogAge is how long a delivery may wait, from its event's acceptance. It is longer
+	// than DefaultSchedule with its jitter, which therefore ends first.
+	DefaultBacklogAge = 120 * time.Hour
 	// DefaultShutdownGrace is how long Run takes at the most once its context has ended.
 	DefaultShutdownGrace = 25 * time.Second
 )
@@ -88,6 +101,19 @@ type Config struct {
 	// with the subscription's version at the event's position and must always answer alike: a
 	// restart asks again. It must not block. Nil lets all pass.
 	Passes func(sub *registry.Subscription, eventType string, event []byte) bool
+	// BacklogAge is how old an event may grow while a delivery of it waits, whether its endpoint is
+	// down, disabled or busy: the delivery is then dead-lettered as BacklogExpired, and the log is
+	// free of it. 0 is DefaultBacklogAge. Schedules that take longer are cut short by it.
+	BacklogAge time.Duration
+	// MaxEndpointBacklog and MaxTenantBacklog are how many deliveries may wait in the journal; the
+	// oldest beyond are dead-lettered as BacklogExpired, of a tenant's those of the endpoint that
+	// has the most. 0 is the default of that name.
+	MaxEndpointBacklog, MaxTenantBacklog int
+	// CircuitFailures, ProbeAfter and MaxProbeWait: 0 is the default of that name.
+	CircuitFailures          int
+	ProbeAfter, MaxProbeWait time.Duration
+	// MaxInFlight is how many attempts may be under way at once. Slow endpoints, see SlowAfter, take
+	// up a quarter of it; attempts that turn out slow beyond that do not count, up to as many again.
 	// MaxInFlight, EndpointInFlight, QueueLength and ShutdownGrace: 0 is the default of that name.
 	MaxInFlight      int
 	EndpointInFlight int
@@ -124,6 +150,22 @@ func (c *Config) complete() error {
 	if c.ShutdownGrace == 0 {
 		c.ShutdownGrace = DefaultShutdownGrace
 	}
+	for _, wait := range []struct {
+		name  string
+		value *time.Duration
+		other time.Duration
+	}{
+		{"BacklogAge", &c.BacklogAge, DefaultBacklogAge},
+		{"ProbeAfter", &c.ProbeAfter, DefaultProbeAfter},
+		{"MaxProbeWait", &c.MaxProbeWait, DefaultMaxProbeWait},
+	} {
+		if *wait.value == 0 {
+			*wait.value = wait.other
+		}
+		if *wait.value < 0 {
+			return fmt.Errorf("%s is %s: it must be positive", wait.name, *wait.value)
+		}
+	}
 	if c.Timeout < 0 || c.ShutdownGrace < 0 {
 		return errors.New("the timeout and the shutdown grace must be positive")
 	}
@@ -135,6 +177,9 @@ func (c *Config) complete() error {
 		{"MaxInFlight", &c.MaxInFlight, DefaultMaxInFlight},
 		{"EndpointInFlight", &c.EndpointInFlight, DefaultEndpointInFlight},
 		{"QueueLength", &c.QueueLength, DefaultQueueLength},
+		{"CircuitFailures", &c.CircuitFailures, DefaultCircuitFailures},
+		{"MaxEndpointBacklog", &c.MaxEndpointBacklog, DefaultMaxEndpointBacklog},
+		{"MaxTenantBacklog", &c.MaxTenantBacklog, DefaultMaxTenantBacklog},
 	} {
 		if *limit.value == 0 {
 			*limit.value = limit.other

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
@@ -18,7 +19,7 @@ func (e *Engine) deliver(it *item) {
 	case !ok:
 		e.conclude(it, journal.Outcome{
 			Ref: journal.Ref{Subscription: it.endpoint.id, Seq: it.seq}, Result: journal.Dropped,
-		})
+		}, exchange{})
 
 		return
 	case !sub.Takes():
@@ -28,6 +29,16 @@ func (e *Engine) deliver(it *item) {
 		return
 	}
 	event, err := e.payloads.get(e.sending, it.seq)
+	if reason := lost(err); reason != "" {
+		e.cfg.Log.Error("Dead-lettered a delivery whose event cannot be read", "subscription", sub.ID, "tenant", sub.Tenant,
+			"position", it.seq, "reason", reason, "error", err)
+		e.metrics.deadLetters.WithLabelValues(reason).Inc()
+		e.conclude(it, journal.Outcome{
+			Ref: journal.Ref{Subscription: sub.ID, Seq: it.seq}, Tenant: sub.Tenant, Result: journal.DeadLettered, Reason: reason,
+		}, exchange{})
+
+		return
+	}
 	if err != nil {
 		if e.sending.Err() == nil {
 			e.cfg.Log.Error("Failed to read an event that is to be delivered",
@@ -50,7 +61,19 @@ func (e *Engine) deliver(it *item) {
 	}
 	attempt := x.attempt(sub, event, id)
 	attempt.Seq, attempt.Number = it.seq, it.attempts+1
-	e.conclude(it, e.outcome(sub, x, attempt))
+	e.conclude(it, e.outcome(sub, x, attempt), x)
+}
+
+// lost is the reason where an event can never be read again; empty where it may be.
+func lost(err error) string {
+	switch {
+	case errors.Is(err, journal.ErrCorrupt):
+		return journal.ReasonEventCorrupt
+	case errors.Is(err, journal.ErrTrimmed):
+		return journal.ReasonEventMissing
+	default:
+		return ""
+	}
 }
 
 // attempt is the record of an exchange, but for its place and number.
@@ -107,14 +130,15 @@ func (e *Engine) suspend(sub *registry.Subscription) {
 	}
 }
 
-// conclude ends an item that was under way.
-func (e *Engine) conclude(it *item, outcome journal.Outcome) {
+// conclude ends an item that was under way. x is its attempt, empty where none was made.
+func (e *Engine) conclude(it *item, outcome journal.Outcome, x exchange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if outcome.Result == journal.Dropped {
 		e.metrics.dropped.Inc()
 	}
 	e.left(it)
+	e.judged(it, x)
 	e.end(it, outcome)
 	e.pump(it.endpoint)
 	e.serveLine()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
+	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 // maxQueuedRetries is the part of an endpoint's queue that retries may take, so that they
@@ -21,6 +22,8 @@ type item struct {
 	seq      journal.Seq
 	// attempts were made so far.
 	attempts int32
+	// key is a hash of what its order is kept by; 0 where it has none.
+	key uint64
 	// retry: it comes from a retry row.
 	retry bool
 	// origin is the event that holds the cursor for this item; nil once a row stands for it.
@@ -29,6 +32,15 @@ type item struct {
 	ended bool
 	// evicted: it leaves memory without an outcome, and its row is to be read again.
 	evicted bool
+	// row: a row of the journal stands for it, or will with the next Settle.
+	row bool
+
+	// started is when its attempt began; probe: it tries an endpoint whose circuit is open.
+	started time.Time
+	probe   bool
+	// late: it has been under way for SlowAfter. Until then it is listed with its neighbours.
+	late, listed  bool
+	before, after *item
 }
 
 // origin is an event of the log with deliveries that no row stands for yet.
@@ -47,14 +59,33 @@ type endpoint struct {
 	// deleted: the subscription is gone, and so is whatever waits for it.
 	deleted bool
 
-	queue   []*item
-	held    map[journal.Seq]*item
+	// tenant is nil until the registry has shown the subscription.
+	tenant   *tenantState
+	revision journal.Revision
+
+	queue []*item
+	// held are those in memory by their place, queued or not; nil where there are none.
+	held map[journal.Seq]*item
+	// retries are how many of the queue come from retry rows.
 	retries int
 	// inFlight attempts are under way, at most limit.
 	inFlight int
 	limit    int
-	// waiting: it stands in line for the global cap.
-	waiting bool
+	// rank is its place in line for the global cap.
+	rank rank
+	// class is what it shares its places with, by the attempts that are late and by how long they take.
+	class   class
+	late    int
+	latency time.Duration
+
+	circuit circuit
+	// order is nil unless deliveries are ordered by key.
+	order *order
+
+	// rows are how many of its deliveries have a row, or will with the next Settle.
+	rows int
+	// warned is when it was last logged that the oldest of them went.
+	warned time.Time
 
 	// behind: there are pages with deliveries after filled that are not in memory. Those up to
 	// filled are, or were.
@@ -73,6 +104,8 @@ type endpoint struct {
 	pause clockwork.Timer
 }
 
+func (ep *endpoint) ranked() *rank { return &ep.rank }
+
 // endpointOf returns an endpoint, new where there was none. absent says what it means when
 // the registry does not show the subscription: true that it is deleted, false that it is
 // so new that it shows soon, which the registry then tells. The caller holds the lock.
@@ -80,7 +113,7 @@ func (e *Engine) endpointOf(id string, absent bool) *endpoint {
 	if ep := e.endpoints[id]; ep != nil {
 		return ep
 	}
-	ep := &endpoint{id: id, held: make(map[journal.Seq]*item)}
+	ep := &endpoint{id: id}
 	e.endpoints[id] = ep
 	if current, ok := e.cfg.Registry.Current(id); ok {
 		e.configure(ep, current)
@@ -103,7 +136,14 @@ func (e *Engine) matched(sub *registry.Subscription) *endpoint {
 
 // configure takes over a subscription's settings. The caller holds the lock.
 func (e *Engine) configure(ep *endpoint, current *registry.Subscription) {
+	e.belong(ep, current.Tenant)
 	ep.sendable = current.Takes()
+	e.setOrdered(ep, current.Delivery.Ordering == subscription.OrderingByKey)
+	if ep.revision != current.Revision {
+		// It may have been mended, or be another address altogether.
+		ep.revision = current.Revision
+		e.probeNow(ep)
+	}
 	ep.limit = e.cfg.EndpointInFlight
 	if current.Delivery.MaxInFlight > 0 {
 		ep.limit = int(current.Delivery.MaxInFlight)
@@ -129,32 +169,82 @@ func burst(perSecond int32) int {
 }
 
 // place takes in one delivery of the event that was just read. The caller holds the lock.
-func (e *Engine) place(sub *registry.Subscription, from *origin) {
+func (e *Engine) place(sub *registry.Subscription, event *journal.Event, from *origin) {
 	ep := e.matched(sub)
+	var key uint64
+	if ep.order != nil {
+		key = e.keyOf(event)
+	}
 	switch {
 	case ep.deleted:
 		e.drop(ep, from.seq)
-	case ep.sendable && !ep.behind && len(ep.queue) < e.cfg.QueueLength:
-		it := &item{endpoint: ep, seq: from.seq, origin: from}
-		from.items = append(from.items, it)
-		from.open++
-		e.enqueue(ep, it)
+	case ep.sendable && !ep.behind && e.space(ep) > 0:
+		if key != 0 && !e.takesTurn(ep, key, from) {
+			return
+		}
+		e.enqueue(ep, from.item(ep, key))
 	default:
 		e.page(ep, from.seq, nil)
-		if !ep.behind {
-			e.setBehind(ep, true)
-			ep.filled = max(ep.filled, from.seq-1)
-		}
+		e.overflow(ep, from.seq)
 	}
 }
 
-func (e *Engine) enqueue(ep *endpoint, it *item) {
+// item is the delivery of an event that was just read to one endpoint.
+func (o *origin) item(ep *endpoint, key uint64) *item {
+	it := &item{endpoint: ep, seq: o.seq, key: key, origin: o}
+	o.items = append(o.items, it)
+	o.open++
+
+	return it
+}
+
+// overflow makes an endpoint Behind from a position on.
+func (e *Engine) overflow(ep *endpoint, from journal.Seq) {
+	if !ep.behind {
+		e.setBehind(ep, true)
+		ep.filled = max(ep.filled, from-1)
+	}
+}
+
+// space is how many more deliveries an endpoint may queue.
+func (e *Engine) space(ep *endpoint) int {
+	switch c := &ep.circuit; {
+	case !c.open:
+		return e.cfg.QueueLength - len(ep.queue)
+	case c.probing && !c.underWay:
+		return 1 - len(ep.queue)
+	default:
+		return 0
+	}
+}
+
+// remember has an item in memory.
+func (e *Engine) remember(ep *endpoint, it *item) {
+	if ep.held == nil {
+		ep.held = make(map[journal.Seq]*item)
+	}
 	ep.held[it.seq] = it
-	ep.queue = append(ep.queue, it)
+	if it.retry {
+		e.retries++
+	}
+}
+
+// hold has an item wait in memory.
+func (e *Engine) hold(ep *endpoint, it *item) {
+	e.remember(ep, it)
 	e.metrics.queued.Inc()
+}
+
+func (e *Engine) enqueue(ep *endpoint, it *item) {
+	e.hold(ep, it)
+	e.line(ep, it)
+}
+
+// line puts an item that is held into its endpoint's queue.
+func (e *Engine) line(ep *endpoint, it *item) {
+	ep.queue = append(ep.queue, it)
 	if it.retry {
 		ep.retries++
-		e.retries++
 	}
 }
 
@@ -162,6 +252,10 @@ func (e *Engine) enqueue(ep *endpoint, it *item) {
 func (e *Engine) page(ep *endpoint, seq journal.Seq, it *item) {
 	e.pending.backlog = append(e.pending.backlog, pageEntry{endpoint: ep, seq: seq, item: it})
 	ep.pagesPending++
+	if it != nil {
+		it.row = true
+	}
+	e.addRows(ep, 1)
 	e.noted()
 }
 
@@ -190,7 +284,7 @@ func (e *Engine) setBehind(ep *endpoint, behind bool) {
 func (e *Engine) pump(ep *endpoint) {
 	for e.mayStart(ep) {
 		// A place that is free while others stand in line is theirs.
-		if e.inFlight >= e.cfg.MaxInFlight || len(e.line) > 0 {
+		if !e.free(ep.class) || len(e.lines[ep.class].waiting) > 0 {
 			e.standInLine(ep)
 
 			break
@@ -204,28 +298,7 @@ func (e *Engine) pump(ep *endpoint) {
 
 // mayStart tells whether an endpoint would use a place under the global cap.
 func (e *Engine) mayStart(ep *endpoint) bool {
-	return e.accepting && ep.sendable && ep.pause == nil && len(ep.queue) > 0 && ep.inFlight < ep.limit
-}
-
-// standInLine has an endpoint wait for the global cap. Places are given out one at a time,
-// in turn, so that an endpoint with much to send waits as long as one with little.
-func (e *Engine) standInLine(ep *endpoint) {
-	if !ep.waiting {
-		ep.waiting = true
-		e.line = append(e.line, ep)
-	}
-}
-
-func (e *Engine) serveLine() {
-	for len(e.line) > 0 && e.inFlight < e.cfg.MaxInFlight {
-		ep := e.line[0]
-		e.line = e.line[1:]
-		ep.waiting = false
-		if e.mayStart(ep) && e.start(ep) && e.mayStart(ep) {
-			e.standInLine(ep)
-		}
-		e.wantMore(ep)
-	}
+	return e.accepting && ep.sendable && ep.pause == nil && len(ep.queue) > 0 && ep.circuit.admits(ep.inFlight, ep.limit)
 }
 
 // start begins the next attempt, unless the endpoint's rate does not allow it yet.
@@ -243,9 +316,15 @@ func (e *Engine) start(ep *endpoint) bool {
 	it := ep.queue[0]
 	ep.queue[0] = nil
 	ep.queue = ep.queue[1:]
+	if it.retry {
+		ep.retries--
+	}
 	e.metrics.queued.Dec()
-	ep.inFlight++
-	e.inFlight++
+	it.started = e.cfg.Clock.Now()
+	it.probe = ep.circuit.open
+	ep.circuit.underWay = ep.circuit.underWay || it.probe
+	e.underWay.add(it)
+	e.took(ep, 1)
 	e.metrics.inFlight.Inc()
 	e.senders.Add(1)
 	go e.deliver(it)
@@ -268,18 +347,48 @@ func (e *Engine) pauseFor(ep *endpoint, wait time.Duration) {
 
 // wantMore asks the keeper to feed an endpoint from its rows.
 func (e *Engine) wantMore(ep *endpoint) {
-	if !e.accepting || !ep.deleted && (!ep.sendable || !ep.behind && !ep.parked || len(ep.queue) > e.cfg.QueueLength/2) {
+	if !e.accepting || !ep.deleted && !e.wants(ep) {
 		return
 	}
 	e.hungry[ep.id] = ep
-	e.wake()
+	e.feedSoon()
+}
+
+// feedSoon has the keeper feed the hungry.
+func (e *Engine) feedSoon() {
+	select {
+	case e.feeding <- struct{}{}:
+	default:
+	}
+}
+
+// wants tells whether an endpoint has rows to feed on and room for a good part of a queue.
+func (e *Engine) wants(ep *endpoint) bool {
+	if !ep.sendable || !ep.behind && !ep.parked {
+		return false
+	}
+	if ep.circuit.open {
+		return e.space(ep) > 0
+	}
+
+	return len(ep.queue) <= e.cfg.QueueLength/2
 }
 
 // left takes an item that was under way off the counts. The caller holds the lock.
 func (e *Engine) left(it *item) {
-	it.endpoint.inFlight--
-	e.inFlight--
+	ep := it.endpoint
+	if it.probe {
+		ep.circuit.underWay = false
+	}
+	if it.late {
+		ep.late--
+	}
+	e.underWay.remove(it)
+	e.took(ep, -1)
 	e.metrics.inFlight.Dec()
+	if it.late {
+		e.classify(ep)
+	}
 }
 
 // unplaced frees the cursor of an item for which a row or an outcome stands now.
@@ -294,9 +403,19 @@ func (it *item) unplaced() {
 func (e *Engine) end(it *item, outcome journal.Outcome) {
 	it.ended = true
 	it.unplaced()
+	again := outcome.Result == journal.Retry
+	switch {
+	case again && !it.row:
+		e.addRows(it.endpoint, 1)
+	case !again && it.row:
+		e.addRows(it.endpoint, -1)
+	}
 	e.pending.outcomes = append(e.pending.outcomes, outcome)
 	e.pending.release = append(e.pending.release, it)
 	e.noted()
+	if it.key != 0 {
+		e.turnEnded(it, again)
+	}
 }
 
 // evict takes an item out of memory that cannot be sent now: a row stands for it, or will
@@ -312,12 +431,15 @@ func (e *Engine) evict(it *item) {
 	}
 	e.pending.release = append(e.pending.release, it)
 	e.noted()
+	if it.key != 0 {
+		e.turnLost(it)
+	}
 }
 
-// evictQueue takes out all that waits in an endpoint's queue.
+// evictQueue takes out all that waits in an endpoint's queue, and in its lanes.
 func (e *Engine) evictQueue(ep *endpoint) {
-	queue := ep.queue
-	ep.queue = nil
+	queue := append(ep.queue, ep.waitingTurns()...)
+	ep.queue, ep.retries = nil, 0
 	e.metrics.queued.Sub(float64(len(queue)))
 	for _, it := range queue {
 		if ep.deleted {
@@ -327,14 +449,20 @@ func (e *Engine) evictQueue(ep *endpoint) {
 			e.evict(it)
 		}
 	}
+	if len(ep.held) == 0 {
+		e.forgetTurns(ep)
+	}
 }
 
 // released lets go of an item after the Settle of what became of it.
 func (e *Engine) released(it *item) {
 	ep := it.endpoint
-	delete(ep.held, it.seq)
+	if delete(ep.held, it.seq); len(ep.held) == 0 {
+		// A map does not shrink.
+		ep.held = nil
+		e.forgetTurns(ep)
+	}
 	if it.retry {
-		ep.retries--
 		e.retries--
 	}
 	if !it.evicted {
@@ -345,9 +473,5 @@ func (e *Engine) released(it *item) {
 
 		return
 	}
-	if !ep.behind {
-		e.setBehind(ep, true)
-		ep.filled = it.seq - 1
-	}
-	ep.filled = min(ep.filled, it.seq-1)
+	e.rescan(ep, it.seq-1)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"sync"
 	"time"
@@ -28,9 +29,10 @@ type Engine struct {
 	// stopped is closed when Run has returned.
 	stopped chan struct{}
 
-	// wakeup and full have the keeper work: soon, and at once.
-	wakeup chan struct{}
-	full   chan struct{}
+	// wakeup and full have the keeper work: soon, and at once; feeding has it feed the hungry.
+	wakeup  chan struct{}
+	full    chan struct{}
+	feeding chan struct{}
 	// senders counts the attempts under way.
 	senders sync.WaitGroup
 	// sending is what attempts run under. Set by Run, before anything is accepted.
@@ -40,9 +42,18 @@ type Engine struct {
 	// accepting: attempts may start.
 	accepting bool
 	endpoints map[string]*endpoint
-	// line are the endpoints that wait for the global cap.
-	line     []*endpoint
+	// tenants are those of the endpoints, lines who waits for the global cap, by class.
+	tenants map[string]*tenantState
+	lines   [classes]line
+	tickets uint64
+	// inFlight attempts are under way in all; underWay are those of them that are not late.
 	inFlight int
+	underWay underWay
+	// over are endpoints, and overTenants tenants, with more rows than their cap.
+	over        map[*endpoint]bool
+	overTenants map[*tenantState]bool
+	// seed is for the keys of ordered endpoints.
+	seed maphash.Seed
 	// hungry are endpoints for the keeper to feed.
 	hungry map[string]*endpoint
 	// origins are the events with unplaced deliveries, oldest first.
@@ -91,9 +102,10 @@ func New(cfg Config) (*Engine, error) {
 		},
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},
 		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),
-		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1),
+		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1), feeding: make(chan struct{}, 1),
 		endpoints: make(map[string]*endpoint), hungry: make(map[string]*endpoint),
-		settled:   make(chan struct{}),
+		tenants: make(map[string]*tenantState), over: make(map[*endpoint]bool), overTenants: make(map[*tenantState]bool),
+		seed: maphash.MakeSeed(), settled: make(chan struct{}),
 		touchedBy: make(map[string]*registry.Subscription), gone: make(map[string]journal.Seq),
 	}, nil
 }
@@ -215,6 +227,7 @@ func (e *Engine) drain(abort context.CancelFunc) {
 			ep.pause.Stop()
 			ep.pause = nil
 		}
+		e.stopProbing(ep)
 	}
 	e.mu.Unlock()
 
@@ -302,6 +315,8 @@ func (e *Engine) markDeleted(ep *endpoint) {
 		return
 	}
 	ep.deleted, ep.sendable = true, false
+	e.forgetCircuit(ep)
+	e.part(ep)
 	e.evictQueue(ep)
 	e.wantMore(ep)
 }

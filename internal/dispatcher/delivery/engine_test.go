@@ -667,7 +667,7 @@ func TestQueuedRetriesWaitWhileDisabled(t *testing.T) {
 		defer r.engine.mu.Unlock()
 		ep := r.engine.endpoints[id]
 
-		return ep != nil && ep.inFlight == 1 && ep.retries == 8 && len(ep.queue) == 7
+		return ep != nil && ep.inFlight == 1 && ep.retries == 7 && len(ep.queue) == 7
 	})
 	r.enable(id, false)
 	eventually(t, "the queued ones to leave", func() bool {
@@ -773,12 +773,12 @@ func TestStaysBehindWhilePagesAreOnTheirWay(t *testing.T) {
 	ep := e.endpointOf("sub", false)
 	e.setBehind(ep, true)
 	e.page(ep, 7, nil)
-	if e.feedPages(ep, nil); !ep.behind {
+	if e.feedPages(ep, nil, nil); !ep.behind {
 		t.Error("Live with a page on its way: what stands on it would wait for a restart")
 	}
 	_, taken := e.takePending()
 	e.settledPending(0, taken)
-	if e.feedPages(ep, nil); ep.behind {
+	if e.feedPages(ep, nil, nil); ep.behind {
 		t.Error("Behind with nothing on pages nor on its way there")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -83,6 +84,8 @@ func (r *rig) open() {
 	cfg := Config{
 		Journal: j, Registry: reg, Clock: r.clock, Log: log, Metrics: r.metrics, Egress: NewEgressPolicy(loopback),
 		Schedule: Schedule{0, 20 * time.Millisecond, 40 * time.Millisecond}, Timeout: 5 * time.Second, ShutdownGrace: 5 * time.Second,
+		// Circuits have tests of their own.
+		CircuitFailures: math.MaxInt,
 	}
 	if r.change != nil {
 		r.change(&cfg)

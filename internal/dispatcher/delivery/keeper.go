@@ -33,6 +33,8 @@ type pending struct {
 	backlog   []pageEntry
 	unmatched []journal.Seq
 	skipped   []journal.Interval
+	// parked are endpoints with retries that are put aside.
+	parked []*endpoint
 	// release leave memory after it.
 	release []*item
 	// waiters want to know when it is done.
@@ -50,17 +52,25 @@ type keeper struct {
 	epoch  journal.Epoch
 	// nextDue is when the next retry row is due; zero where none is.
 	nextDue time.Time
+	// nextAging is when what has waited too long is looked for again, aging are the endpoints
+	// still to be looked through, for what stands before agedBefore.
+	nextAging  time.Time
+	aging      []*endpoint
+	agedBefore journal.Seq
 }
 
 // keep runs the keeper until stop ends, and then settles what is left. Its writes run
 // under life, which outlasts stop.
 func (e *Engine) keep(life, stop context.Context, epoch journal.Epoch) error {
-	k := &keeper{engine: e, epoch: epoch, nextDue: e.cfg.Clock.Now()}
+	now := e.cfg.Clock.Now()
+	k := &keeper{engine: e, epoch: epoch, nextDue: now, nextAging: now}
 	for stop.Err() == nil {
 		if err := k.pass(life); err != nil {
 			return err
 		}
-		k.sleep(stop)
+		if err := k.sleep(life, stop); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(life, settleReserve)
 	defer cancel()
@@ -68,22 +78,46 @@ func (e *Engine) keep(life, stop context.Context, epoch journal.Epoch) error {
 	return k.settle(ctx)
 }
 
-// sleep waits until there is something to do.
-func (k *keeper) sleep(stop context.Context) {
+// sleep waits until there is something to do, and feeds endpoints while it gathers what to settle.
+func (k *keeper) sleep(life, stop context.Context) error {
 	timer := k.engine.cfg.Clock.NewTimer(k.idle())
 	defer timer.Stop()
-	select {
-	case <-stop.Done():
-	case <-timer.Chan():
-	case <-k.engine.wakeup:
-		gather := time.NewTimer(settleInterval)
-		defer gather.Stop()
+	// gathered ends the gathering, once it has begun.
+	var gathered <-chan time.Time
+	for {
 		select {
 		case <-stop.Done():
+			return nil
+		case <-timer.Chan():
+			return nil
 		case <-k.engine.full:
-		case <-gather.C:
+			return nil
+		case <-gathered:
+			return nil
+		case <-k.engine.wakeup:
+			if gathered == nil {
+				gather := time.NewTimer(settleInterval)
+				defer gather.Stop()
+				gathered = gather.C
+			}
+		case <-k.engine.feeding:
+			if !k.feeds() {
+				return nil
+			}
+			if err := k.feedHungry(life); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// feeds tells whether rows may be taken up.
+func (k *keeper) feeds() bool {
+	e := k.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+
+	return e.recovered && e.accepting
 }
 
 // idle is how long there is nothing to do unless something happens.
@@ -99,6 +133,12 @@ func (k *keeper) idle() time.Duration {
 	if len(e.origins) > 0 {
 		idle = min(idle, e.origins[0].since.Add(placeAfter).Sub(now))
 	}
+	if first := e.underWay.first; first != nil {
+		idle = min(idle, first.started.Add(SlowAfter).Sub(now))
+	}
+	if e.recovered && e.accepting {
+		idle = min(idle, k.nextAging.Sub(now))
+	}
 
 	return max(idle, time.Millisecond)
 }
@@ -111,10 +151,13 @@ func (k *keeper) pass(ctx context.Context) error {
 		return err
 	}
 	e.mu.Lock()
-	feeding := e.recovered && e.accepting
+	e.findLate(e.cfg.Clock.Now())
 	e.mu.Unlock()
-	if !feeding {
+	if !k.feeds() {
 		return nil
+	}
+	if err := k.expire(ctx); err != nil {
+		return err
 	}
 	if err := k.feedDue(ctx); err != nil {
 		return err
@@ -196,6 +239,11 @@ func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 		entry.endpoint.pagesPending--
 		e.wantMore(entry.endpoint)
 	}
+	for _, ep := range taken.parked {
+		// Only now would a scan find them.
+		ep.parked, ep.again = true, true
+		e.wantMore(ep)
+	}
 	for _, it := range taken.release {
 		e.released(it)
 		e.wantMore(it.endpoint)
@@ -205,214 +253,4 @@ func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 	}
 	close(e.settled)
 	e.settled = make(chan struct{})
-}
-
-// feedDue takes up the retries that are due.
-func (k *keeper) feedDue(ctx context.Context) error {
-	e := k.engine
-	now := e.cfg.Clock.Now()
-	if k.nextDue.IsZero() || k.nextDue.After(now) {
-		return nil
-	}
-	e.mu.Lock()
-	// Rows of what is in memory are still due, and come first.
-	most := e.retries + rowBatch
-	e.mu.Unlock()
-	rows, next, err := e.cfg.Journal.View().Due(ctx, now, most)
-	if err != nil {
-		return fmt.Errorf("reading the retries that are due: %w", err)
-	}
-	k.nextDue = next
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, row := range rows {
-		ep := e.endpointOf(row.Subscription, true)
-		switch {
-		case ep.held[row.Seq] != nil:
-		case ep.deleted:
-			e.drop(ep, row.Seq)
-		case e.takesRetry(ep):
-			e.enqueue(ep, &item{endpoint: ep, seq: row.Seq, attempts: row.Attempts, retry: true})
-			e.pump(ep)
-		default:
-			e.park(ep, row.Seq)
-			ep.parked, ep.again = true, true
-		}
-	}
-	if len(rows) == most {
-		k.nextDue = now
-		e.wake()
-	}
-
-	return nil
-}
-
-// takesRetry tells whether an endpoint has room for one more retry.
-func (e *Engine) takesRetry(ep *endpoint) bool {
-	quota := max(1, e.cfg.QueueLength/maxQueuedRetries)
-
-	return ep.sendable && ep.retries < quota && len(ep.queue) < e.cfg.QueueLength
-}
-
-// park puts a retry that is due aside. The caller holds the lock.
-func (e *Engine) park(ep *endpoint, seq journal.Seq) {
-	e.pending.outcomes = append(e.pending.outcomes, journal.Outcome{
-		Ref:    journal.Ref{Subscription: ep.id, Seq: seq},
-		Result: journal.Retry, NextAttempt: parkedDue,
-	})
-	e.noted()
-}
-
-// feedHungry feeds some of the endpoints that have room.
-func (k *keeper) feedHungry(ctx context.Context) error {
-	for _, ep := range k.engine.takeHungry() {
-		feed := k.feed
-		if ep.deleted {
-			feed = k.clear
-		}
-		if err := feed(ctx, ep); err != nil {
-			return err
-		}
-	}
-
-	return nil
-}
-
-func (e *Engine) takeHungry() []*endpoint {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var some []*endpoint
-	for id, ep := range e.hungry {
-		if len(some) == feedBatch {
-			e.wake()
-
-			break
-		}
-		delete(e.hungry, id)
-		if ep.deleted || ep.sendable {
-			some = append(some, ep)
-		}
-	}
-
-	return some
-}
-
-// feed brings an endpoint's pages and parked retries into its queue, as far as there is room.
-func (k *keeper) feed(ctx context.Context, ep *endpoint) error {
-	e := k.engine
-	e.mu.Lock()
-	behind, filled, parked, scanned := ep.behind, ep.filled, ep.parked && e.takesRetry(ep), ep.scanned
-	e.mu.Unlock()
-	var (
-		seqs []journal.Seq
-		rows []journal.RetryRow
-		err  error
-	)
-	if behind {
-		if seqs, err = e.cfg.Journal.View().Backlog(ctx, ep.id, filled, rowBatch); err != nil {
-			return fmt.Errorf("reading the backlog of subscription %s: %w", ep.id, err)
-		}
-	}
-	if parked {
-		if rows, err = e.cfg.Journal.View().Retries(ctx, ep.id, scanned, rowBatch); err != nil {
-			return fmt.Errorf("reading the retries of subscription %s: %w", ep.id, err)
-		}
-	}
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	more := parked && e.feedParked(ep, rows)
-	more = behind && e.feedPages(ep, seqs) || more
-	e.pump(ep)
-	if more {
-		e.wantMore(ep)
-	}
-
-	return nil
-}
-
-// feedPages takes up what stands on pages, and tells whether to go on. The endpoint is
-// Live again when nothing is left there nor on its way there.
-func (e *Engine) feedPages(ep *endpoint, seqs []journal.Seq) bool {
-	for _, seq := range seqs {
-		if len(ep.queue) >= e.cfg.QueueLength {
-			return false
-		}
-		if ep.held[seq] == nil {
-			e.enqueue(ep, &item{endpoint: ep, seq: seq})
-		}
-		ep.filled = seq
-	}
-	if len(seqs) == rowBatch {
-		return true
-	}
-	if ep.pagesPending == 0 {
-		e.setBehind(ep, false)
-	}
-
-	return false
-}
-
-// feedParked takes up parked retries, and tells whether to go on.
-func (e *Engine) feedParked(ep *endpoint, rows []journal.RetryRow) bool {
-	for _, row := range rows {
-		if row.Due.Equal(parkedDue) && ep.held[row.Seq] == nil {
-			if !e.takesRetry(ep) {
-				return false
-			}
-			e.enqueue(ep, &item{endpoint: ep, seq: row.Seq, attempts: row.Attempts, retry: true})
-		}
-		ep.scanned = row.Seq
-	}
-	if len(rows) == rowBatch {
-		return true
-	}
-	ep.scanned = 0
-	// Rows that were parked behind the scan are found by the next one.
-	ep.parked, ep.again = ep.again, false
-
-	return ep.parked
-}
-
-// clear drops the rows of a deleted subscription, and forgets it when none are left.
-func (k *keeper) clear(ctx context.Context, ep *endpoint) error {
-	e := k.engine
-	seqs, err := e.cfg.Journal.View().Backlog(ctx, ep.id, 0, rowBatch)
-	if err != nil {
-		return fmt.Errorf("reading the backlog of subscription %s: %w", ep.id, err)
-	}
-	rows, err := e.cfg.Journal.View().Retries(ctx, ep.id, 0, rowBatch)
-	if err != nil {
-		return fmt.Errorf("reading the retries of subscription %s: %w", ep.id, err)
-	}
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, row := range rows {
-		seqs = append(seqs, row.Seq)
-	}
-	dropped := false
-	for _, seq := range seqs {
-		if ep.held[seq] == nil {
-			e.drop(ep, seq)
-			dropped = true
-		}
-	}
-	if dropped {
-		e.hungry[ep.id] = ep
-
-		return nil
-	}
-	if len(ep.held) == 0 && ep.pagesPending == 0 {
-		e.setBehind(ep, false)
-		if ep.pause != nil {
-			ep.pause.Stop()
-			ep.pause = nil
-		}
-		delete(e.endpoints, ep.id)
-		e.forget(ep.id, e.read)
-	}
-
-	return nil
 }

@@ -228,6 +228,10 @@ func (e *Engine) recordManual(sub *registry.Subscription, x exchange, attempt *j
 	recorded := make(chan struct{})
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if ep := e.endpoints[sub.ID]; ep != nil && attempt.Success {
+		// It answers again, perhaps.
+		e.probeNow(ep)
+	}
 	e.pending.outcomes = append(e.pending.outcomes, outcome)
 	e.pending.waiters = append(e.pending.waiters, recorded)
 	e.noted()

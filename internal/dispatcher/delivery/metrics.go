@@ -26,6 +26,10 @@ type metrics struct {
 	behind      prometheus.Gauge
 	deadLetters *prometheus.CounterVec
 	dropped     prometheus.Counter
+	// circuitsOpen are now, circuitsOpened were in all; slow are endpoints.
+	circuitsOpen   prometheus.Gauge
+	circuitsOpened prometheus.Counter
+	slow           prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -64,12 +68,25 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "hookline_delivery_dropped_total",
 			Help: "Deliveries that were dropped because their subscription was deleted.",
 		}),
+		circuitsOpen: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_delivery_circuits_open",
+			Help: "Endpoints that failed too often in a row and are probed now and then.",
+		}),
+		circuitsOpened: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookline_delivery_circuits_opened_total",
+			Help: "Times that an endpoint's circuit opened.",
+		}),
+		slow: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_delivery_slow_endpoints",
+			Help: "Endpoints that take long for their attempts and share a quarter of the places.",
+		}),
 	}
 	if registerer == nil {
 		return m, nil
 	}
 	for _, collector := range []prometheus.Collector{
 		m.attempts, m.latency, m.firstDelay, m.inFlight, m.queued, m.behind, m.deadLetters, m.dropped,
+		m.circuitsOpen, m.circuitsOpened, m.slow,
 	} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering the delivery metrics: %w", err)

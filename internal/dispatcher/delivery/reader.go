@@ -76,14 +76,25 @@ func (e *Engine) recover(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading which subscriptions have retries: %w", err)
 	}
-	e.restore(cursor, last, present, backlogged, retrying)
+	rows := make(map[string]int, len(backlogged)+len(retrying))
+	for _, id := range slices.Concat(backlogged, retrying) {
+		if _, counted := rows[id]; counted {
+			continue
+		}
+		if rows[id], err = e.countRows(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	e.restore(cursor, last, present, backlogged, retrying, rows)
 
 	return r, nil
 }
 
 // restore makes the endpoints that have rows. A subscription without a present version was
 // deleted: neither the log nor the registry may tell of it again, so its rows are cleared now.
-func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, backlogged, retrying []string) {
+func (e *Engine) restore(
+	cursor, last journal.Seq, present []journal.Version, backlogged, retrying []string, rows map[string]int,
+) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.cursor, e.read, e.startedAt = cursor, cursor, last
@@ -96,12 +107,19 @@ func (e *Engine) restore(cursor, last journal.Seq, present []journal.Version, ba
 		// Which of its retries are parked is not known before the rows are read.
 		ep := e.endpointOf(id, !e.present[id])
 		ep.parked = true
+		if ep.order != nil {
+			ep.order = newOrder(false)
+			e.setBehind(ep, true)
+		}
 		e.hungry[ep.id] = ep
 	}
 	for _, id := range backlogged {
 		ep := e.endpointOf(id, !e.present[id])
 		e.setBehind(ep, true)
 		e.hungry[ep.id] = ep
+	}
+	for id, n := range rows {
+		e.addRows(e.endpoints[id], n)
 	}
 }
 
@@ -241,7 +259,7 @@ func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Even
 	}
 	from := &origin{seq: seq, since: e.cfg.Clock.Now()}
 	for _, sub := range r.matches {
-		e.place(sub, from)
+		e.place(sub, event, from)
 	}
 	if from.open > 0 {
 		e.origins = append(e.origins, from)
