@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -30,6 +31,9 @@ const (
 	storeFormat        = pebble.FormatTableFormatV6
 	targetFileBytes    = 8 << 20
 	l0CompactThreshold = 4
+	// rangeFlushDelay is how long what was let go of may wait for its room to be given back: as
+	// long as its deletion is in memory alone, that cannot be.
+	rangeFlushDelay = 10 * time.Second
 )
 
 // Journal implements journal.Journal on one Pebble store.
@@ -142,6 +146,7 @@ func (j *Journal) storeOptions() *pebble.Options {
 		MemTableStopWritesThreshold: memTablesInFlight,
 		MaxOpenFiles:                maxOpenFiles,
 		BytesPerSync:                bytesPerSync,
+		FlushDelayDeleteRange:       rangeFlushDelay,
 		L0CompactionThreshold:       l0CompactThreshold,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{

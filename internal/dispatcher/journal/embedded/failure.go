@@ -73,6 +73,10 @@ func (j *Journal) apply(batch *pebble.Batch, options *pebble.WriteOptions) (err 
 	if err := j.db.Apply(batch, options); err != nil {
 		return fmt.Errorf("writing to the store: %w", err)
 	}
+	if j.space.reclaim.CompareAndSwap(true, false) {
+		// Nobody waits for it: an error shows as one of the store's own tasks.
+		_, _ = j.db.AsyncFlush()
+	}
 
 	return j.failure.get()
 }

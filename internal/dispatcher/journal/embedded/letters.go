@@ -262,6 +262,7 @@ func (j *Journal) expireChunk() (limit string, count int, err error) {
 	for name, sum := range x.sums {
 		must(x.batch.Set(keyNamed(kindDeadSum, name), encodeLetterSum(sum), nil))
 	}
+	j.space.letGo()
 	if err := j.apply(x.batch, pebble.NoSync); err != nil {
 		return "", 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,15 +194,27 @@ func TestLock(t *testing.T) {
 	open(t, embedded.Options{Dir: dir, BallastBytes: -1})
 }
 
-// childFail runs a journal whose disk fails, and prints what came of it.
-func childFail(ctx context.Context, _ string) error {
+// The ways in which childFail's disk fails.
+const (
+	failSync  = "sync"
+	failWrite = "write"
+)
+
+// childFail runs a journal whose disk fails in a way, and prints what came of it.
+func childFail(ctx context.Context, way string) error {
 	var broken atomic.Bool
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if broken.Load() && strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) {
-			return errors.New("input/output error")
+		if !broken.Load() || !strings.HasSuffix(op.Path, ".log") {
+			return nil
 		}
-
-		return nil
+		switch {
+		case way == failSync && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData):
+			return errors.New("input/output error")
+		case way == failWrite && op.Kind == errorfs.OpFileWrite:
+			return syscall.ENOSPC
+		default:
+			return nil
+		}
 	}))
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	j, err := embedded.Open(ctx, embedded.Options{Dir: testDir, FS: fs, Clock: clockwork.NewFakeClockAt(began), Log: log})
@@ -231,11 +244,22 @@ func childFail(ctx context.Context, _ string) error {
 	return nil
 }
 
-// TestFailure lets the disk fail at an fsync: nothing is acknowledged, and the journal
-// says that it cannot go on. The process itself is not ended behind its owner's back.
+// TestFailure lets the disk fail at an fsync, and have no room for a write, not even with the
+// ballast's given back: nothing is acknowledged, and the journal says that it cannot go on.
+// The process itself is not ended behind its owner's back.
 func TestFailure(t *testing.T) {
 	t.Parallel()
-	out, err := child(t, "fail", "").Output()
+	for way, message := range map[string]string{failSync: "input/output error", failWrite: syscall.ENOSPC.Error()} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			testFailure(t, way, message)
+		})
+	}
+}
+
+func testFailure(t *testing.T, way, message string) {
+	t.Helper()
+	out, err := child(t, "fail", way).Output()
 	if err != nil {
 		t.Fatalf("The child ended: %v\n%s", err, out)
 	}
@@ -243,7 +267,7 @@ func TestFailure(t *testing.T) {
 	for _, what := range []string{"append: ", "failed: ", "append again: ", "read: ", "settle: ", "close: "} {
 		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, what) })
 		if at < 0 || !strings.Contains(lines[at], "the journal failed and must be opened again") ||
-			!strings.Contains(lines[at], "input/output error") {
+			!strings.Contains(lines[at], message) {
 			t.Errorf("%q is not answered with the failure:\n%s", what, out)
 		}
 	}

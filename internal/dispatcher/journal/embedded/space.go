@@ -22,6 +22,8 @@ type space struct {
 	// full is the latch.
 	full atomic.Bool
 	free atomic.Uint64
+	// reclaim asks the next batch to have its deletions carried out, to make room.
+	reclaim atomic.Bool
 
 	mu sync.Mutex
 	// silent: the file system cannot tell, which was logged once.
@@ -81,6 +83,14 @@ func (s *space) refresh() {
 		s.full.Store(false)
 		s.log.Info("Disk has room again, events are accepted", "freeBytes", now.Free)
 		s.restoreBallast()
+	}
+}
+
+// letGo notes that a batch lets go of much, which is wanted at once while the disk is nearly
+// full: with events refused, too little is written for it to happen by itself.
+func (s *space) letGo() {
+	if s.full.Load() {
+		s.reclaim.Store(true)
 	}
 }
 
