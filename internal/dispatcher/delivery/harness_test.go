@@ -255,8 +255,10 @@ type receiver struct {
 	tried    map[string]int
 	accepted map[string]int
 	ids      map[string]string
-	headers  []http.Header
-	bodies   [][]byte
+	// order is that of first acceptance.
+	order   []string
+	headers []http.Header
+	bodies  [][]byte
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -277,12 +279,15 @@ func (r *receiver) serve(w http.ResponseWriter, request *http.Request) {
 	if err != nil {
 		return
 	}
-	_, id, _ := strings.Cut(string(body), `"id":"`)
+	_, id, known := strings.Cut(string(body), `"eventId":"`)
+	if !known {
+		_, id, _ = strings.Cut(string(body), `"id":"`)
+	}
 	id, _, _ = strings.Cut(id, `"`)
 	r.mu.Lock()
 	r.tried[id]++
 	nth, answer := r.tried[id], r.answer
-	if known := r.ids[id]; known != "" && known != request.Header.Get(HeaderID) {
+	if first := r.ids[id]; first != "" && first != request.Header.Get(HeaderID) {
 		r.ids[id] = "changed"
 	} else {
 		r.ids[id] = request.Header.Get(HeaderID)
@@ -295,7 +300,9 @@ func (r *receiver) serve(w http.ResponseWriter, request *http.Request) {
 	}
 	if recorder.code < 300 {
 		r.mu.Lock()
-		r.accepted[id]++
+		if r.accepted[id]++; r.accepted[id] == 1 {
+			r.order = append(r.order, id)
+		}
 		r.mu.Unlock()
 	}
 }

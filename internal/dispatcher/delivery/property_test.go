@@ -10,9 +10,18 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/jonboulle/clockwork"
 
+	"github.com/hookline-dev/hookline/internal/dialect/dixa"
+	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
+
+// quick is a vendor's notification whose schedule does not take a day.
+type quick struct{ subscription.Notification }
+
+func (quick) Schedule() []time.Duration {
+	return Schedule{0, 5 * time.Millisecond, 20 * time.Millisecond}
+}
 
 // schedule is a random run of publishes, changes, restarts and crashes, with what each
 // published event must come to.
@@ -29,12 +38,15 @@ type schedule struct {
 type modelled struct {
 	endpoint *receiver
 	pattern  string
+	format   subscription.Format
+	ordered  bool
 	enabled  bool
 	deleted  bool
 }
 
 type published struct {
 	id   string
+	key  string
 	seq  journal.Seq
 	kind string
 	// matched and disabled are the subscriptions that took it, and that would have.
@@ -50,6 +62,11 @@ func newSchedule(t *testing.T, seed uint64, crashes bool) *schedule {
 	r := &rig{t: t, fs: vfs.NewCrashableMem(), clock: clockwork.NewRealClock(), change: func(c *Config) {
 		c.QueueLength, c.EndpointInFlight, c.MaxInFlight = 4, 2, 5
 		c.Schedule = Schedule{0, 5 * time.Millisecond, 20 * time.Millisecond}
+		c.CircuitFailures, c.ProbeAfter, c.MaxProbeWait = 3, 5*time.Millisecond, 20*time.Millisecond
+		c.MaxEndpointBacklog, c.MaxTenantBacklog = 60, 200
+		c.Notifications = map[subscription.Format]subscription.Notification{
+			subscription.FormatVonage: quick{vonage.Notification{}}, subscription.FormatDixa: quick{dixa.Notification{}},
+		}
 	}}
 	r.open()
 	r.run()
@@ -83,8 +100,12 @@ func (s *schedule) step() {
 func (s *schedule) publishSome() {
 	kind := []string{"a.b", "a.c", "x"}[s.random.IntN(3)]
 	names := ids(fmt.Sprintf("e%d-", len(s.events)), 1+s.random.IntN(25))
-	for i, seq := range s.publish(kind, names...) {
-		event := published{id: names[i], seq: seq, kind: kind}
+	keys := make([]string, len(names))
+	for i := range keys {
+		keys[i] = []string{"", "k", "l", "m"}[s.random.IntN(4)]
+	}
+	for i, seq := range s.append(kind, names, keys) {
+		event := published{id: names[i], key: keys[i], seq: seq, kind: kind}
 		for id, sub := range s.subs {
 			pattern, err := subscription.ParsePattern(sub.pattern)
 			if err != nil {
@@ -114,8 +135,48 @@ func (s *schedule) create() {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
-	id := s.subscribe(sub.endpoint.URL, func(d *subscription.Draft) { d.Events, d.Enabled = []string{sub.pattern}, sub.enabled })
+	sub.format = []subscription.Format{"", "", subscription.FormatCloudEvents, subscription.FormatVonage, subscription.FormatDixa}[s.random.IntN(5)]
+	sub.ordered = s.random.IntN(2) == 0
+	id := fmt.Sprintf("sub-%d", len(s.subs))
 	s.subs[id] = sub
+	s.write(id, sub)
+}
+
+// write stores a subscription as it is modelled.
+func (s *schedule) write(id string, sub *modelled) {
+	secret := map[subscription.Format]string{subscription.FormatVonage: vonageSecret, subscription.FormatDixa: dixaSecret}[sub.format]
+	if secret == "" {
+		secret = vectorSecret
+	}
+	settings := map[string]any{"format": sub.format}
+	if sub.ordered {
+		settings["ordering"] = subscription.OrderingByKey
+	}
+	s.stored(id, map[string]any{
+		"url": sub.endpoint.URL, "events": []string{sub.pattern}, "enabled": sub.enabled, "delivery": settings,
+		"secrets": []any{map[string]any{"text": secret}},
+	})
+}
+
+// append publishes events of keys, whose data has their id, as every format tells it.
+func (s *schedule) append(kind string, names, keys []string) []journal.Seq {
+	events := make([]journal.Event, 0, len(names))
+	for i, name := range names {
+		events = append(events, journal.Event{
+			Tenant: tenant, Source: "/test", ID: name, Type: kind, Subject: keys[i], Accepted: s.clock.Now(),
+			Body: fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/test","type":%q,"data":{"eventId":%q}}`, name, kind, name),
+		})
+	}
+	receipts, err := s.journal.Append(s.t.Context(), events)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	seqs := make([]journal.Seq, 0, len(receipts))
+	for _, receipt := range receipts {
+		seqs = append(seqs, receipt.Seq)
+	}
+
+	return seqs
 }
 
 func hash(text string) (sum uint64) {
@@ -142,14 +203,14 @@ func (s *schedule) pick() (string, *modelled) {
 func (s *schedule) toggle() {
 	if id, sub := s.pick(); sub != nil {
 		sub.enabled = !sub.enabled
-		s.enable(id, sub.enabled)
+		s.write(id, sub)
 	}
 }
 
 func (s *schedule) narrow() {
 	if id, sub := s.pick(); sub != nil {
 		sub.pattern = []string{"*", "a.*", "x", "a.b"}[s.random.IntN(4)]
-		s.update(id, subscription.Patch{Events: &[]string{sub.pattern}})
+		s.write(id, sub)
 	}
 }
 
@@ -181,7 +242,7 @@ func (s *schedule) finish() {
 	for id, sub := range s.subs {
 		if !sub.deleted && !sub.enabled {
 			sub.enabled = true
-			s.enable(id, true)
+			s.write(id, sub)
 		}
 	}
 	_, last, err := s.journal.View().Bounds(s.t.Context())
@@ -208,6 +269,11 @@ func (s *schedule) check() {
 			dead[letter.Ref] = true
 		}
 	}
+	for id, sub := range s.subs {
+		if sub.ordered {
+			s.checkOrder(id, sub)
+		}
+	}
 	for _, event := range s.events {
 		matched := map[string]bool{}
 		for _, id := range event.matched {
@@ -232,6 +298,24 @@ func (s *schedule) check() {
 	}
 }
 
+// checkOrder compares the order of first acceptance with that of the log, key by key.
+func (s *schedule) checkOrder(id string, sub *modelled) {
+	of := map[string]published{}
+	for _, event := range s.events {
+		of[event.id] = event
+	}
+	sub.endpoint.mu.Lock()
+	defer sub.endpoint.mu.Unlock()
+	last := map[string]published{}
+	for _, name := range sub.endpoint.order {
+		event := of[name]
+		if before := last[event.key]; event.key != "" && event.seq < before.seq {
+			s.t.Errorf("event %s at %d of key %s was accepted by %s after %s at %d", event.id, event.seq, event.key, id, before.id, before.seq)
+		}
+		last[event.key] = event
+	}
+}
+
 func (s *schedule) checkDelivery(event published, id string, dead bool) {
 	sub := s.subs[id]
 	sub.endpoint.mu.Lock()
@@ -247,7 +331,7 @@ func (s *schedule) checkDelivery(event published, id string, dead bool) {
 	case accepted == 1 && dead:
 		s.t.Errorf("event %s at %d was delivered to %s and dead-lettered", event.id, event.seq, id)
 	}
-	if want := DeliveryID(tenant, "/test", event.id, id); tried > 0 && webhookID != want {
+	if want := DeliveryID(tenant, "/test", event.id, id); tried > 0 && sub.format != subscription.FormatVonage && sub.format != subscription.FormatDixa && webhookID != want {
 		s.t.Errorf("event %s had the webhook-id %s for %s: want %s at each attempt", event.id, webhookID, id, want)
 	}
 }

@@ -1,0 +1,182 @@
+package delivery
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
+)
+
+// publishKeyed appends events whose ids begin with their key and a dash; every other one has it as
+// its subject, the others as their partition key beside another subject. A key "none" is none.
+func (r *rig) publishKeyed(ids ...string) []journal.Seq {
+	r.t.Helper()
+	events := make([]journal.Event, 0, len(ids))
+	for i, id := range ids {
+		key, _, _ := strings.Cut(id, "-")
+		event := journal.Event{
+			Tenant: tenant, Source: "/test", ID: id, Type: "a.b", Accepted: r.clock.Now(),
+			Body: fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/test","type":"a.b"}`, id),
+		}
+		switch {
+		case key == "none":
+		case i%2 == 0:
+			event.Subject = key
+		default:
+			event.PartitionKey, event.Subject = key, "another"
+		}
+		events = append(events, event)
+	}
+	receipts, err := r.journal.Append(r.t.Context(), events)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	seqs := make([]journal.Seq, 0, len(receipts))
+	for _, receipt := range receipts {
+		seqs = append(seqs, receipt.Seq)
+	}
+
+	return seqs
+}
+
+func (r *rig) ordered(url string) string {
+	r.t.Helper()
+	r.sent++
+	id := fmt.Sprintf("ordered-%d", r.sent)
+	r.stored(id, map[string]any{"url": url, "delivery": map[string]any{"ordering": "ByKey"}})
+
+	return id
+}
+
+// interleaved are n ids of each key, in turn.
+func interleaved(n int, keys ...string) []string {
+	var all []string
+	for i := range n {
+		for _, key := range keys {
+			all = append(all, fmt.Sprintf("%s-%03d", key, i))
+		}
+	}
+
+	return all
+}
+
+// inOrder checks that the ids of each key were first accepted in order.
+func (r *receiver) inOrder(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := map[string]string{}
+	for _, id := range r.order {
+		key, _, _ := strings.Cut(id, "-")
+		if key != "none" && id < last[key] {
+			t.Errorf("%s was accepted after %s", id, last[key])
+		}
+		last[key] = max(last[key], id)
+	}
+}
+
+func TestOrderByKey(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reason  string
+		change  func(*Config)
+		restart bool
+	}{
+		"Live":     {reason: "all fit into the queue", change: func(c *Config) { c.QueueLength = 1000 }},
+		"Behind":   {reason: "most wait on pages", change: func(c *Config) { c.QueueLength = 4 }},
+		"Restarts": {reason: "what is blocked is known again", change: func(c *Config) { c.QueueLength = 4 }, restart: true},
+		"Circuit":  {reason: "what is blocked is forgotten meanwhile", change: func(c *Config) { c.QueueLength, c.CircuitFailures, c.ProbeAfter = 4, 2, time.Millisecond }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endpoint := newReceiver(t)
+			endpoint.respond(func(w http.ResponseWriter, id string, nth int) {
+				// Every seventh fails twice, so that its key is blocked for a while.
+				if hash(id)%7 == 0 && nth < 3 {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})
+			r := newRig(t, func(cfg *Config) {
+				cfg.EndpointInFlight, cfg.Schedule = 4, Schedule{0, 5 * time.Millisecond, 10 * time.Millisecond, time.Second}
+				c.change(cfg)
+			})
+			id := r.ordered(endpoint.URL)
+			all := interleaved(60, "a", "b", "c", "none", "d")
+			for chunk := range slices.Chunk(all, 50) {
+				r.publishKeyed(chunk...)
+				if c.restart {
+					r.restart()
+				}
+			}
+			endpoint.got(t, len(all))
+			eventually(t, "the rows to go", func() bool { backlog, retries := r.rows(id); return backlog+retries == 0 })
+			endpoint.inOrder(t)
+			if _, _, most := endpoint.counts(); most > 1 {
+				t.Errorf("%s: an event was accepted %d times", c.reason, most)
+			}
+			eventually(t, "the keys to be forgotten", func() bool {
+				r.engine.mu.Lock()
+				defer r.engine.mu.Unlock()
+				o := r.engine.endpoints[id].order
+
+				return len(o.lanes) == 0 && len(o.resting) == 0 && o.waiting == 0
+			})
+		})
+	}
+}
+
+// TestAFailedHeadBlocksItsKeyAlone: the others go on, however much waits behind it, and it is
+// freed by its dead letter.
+func TestAFailedHeadBlocksItsKeyAlone(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	endpoint.respond(func(w http.ResponseWriter, id string, _ int) {
+		if id == "a-000" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	r := newRig(t, func(c *Config) {
+		c.EndpointInFlight, c.QueueLength, c.Schedule = 4, 8, Schedule{0, 300 * time.Millisecond, 300 * time.Millisecond}
+	})
+	id := r.ordered(endpoint.URL)
+	r.publishKeyed(interleaved(100, "a", "b", "none")...)
+	eventually(t, "all but the blocked key to arrive", func() bool { _, accepted, _ := endpoint.counts(); return accepted >= 200 })
+	if n := endpoint.triedTimes("a-001"); n > 0 && len(r.deadLetters(id)) == 0 {
+		t.Error("the second of the key went before the first had ended")
+	}
+	r.restart()
+	endpoint.got(t, 299)
+	endpoint.inOrder(t)
+	eventually(t, "the dead letter", func() bool {
+		letters := r.deadLetters(id)
+
+		return len(letters) == 1 && letters[0].Event.ID == "a-000"
+	})
+	eventually(t, "the rows to go", func() bool { backlog, retries := r.rows(id); return backlog+retries == 0 })
+}
+
+// TestOrderIsSwitched: what waits meanwhile is lost neither way.
+func TestOrderIsSwitched(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	endpoint.respond(func(w http.ResponseWriter, id string, nth int) {
+		if hash(id)%5 == 0 && nth < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	r := newRig(t, func(c *Config) {
+		c.EndpointInFlight, c.QueueLength, c.Schedule = 4, 8, Schedule{0, 5 * time.Millisecond, 10 * time.Millisecond, time.Second}
+	})
+	id := r.ordered(endpoint.URL)
+	all := interleaved(80, "a", "b", "none")
+	for i, ordering := range []string{"None", "ByKey", "None", "ByKey"} {
+		r.publishKeyed(all[i*60 : (i+1)*60]...)
+		r.stored(id, map[string]any{"url": endpoint.URL, "delivery": map[string]any{"ordering": ordering}})
+	}
+	endpoint.got(t, len(all))
+	eventually(t, "the rows to go", func() bool { backlog, retries := r.rows(id); return backlog+retries == 0 })
+}
