@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,15 +138,15 @@ func (b *book) endpoint(index int) *endpoint {
 	return b.endpoints[index]
 }
 
-// complain notes that a promise was broken.
-func (b *book) complain(kind, format string, args ...any) {
+// complainf notes that a promise was broken.
+func (b *book) complainf(kind, format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	b.complainLocked(kind, format, args...)
+	b.complainLockedf(kind, format, args...)
 }
 
-func (b *book) complainLocked(kind, format string, args ...any) {
+func (b *book) complainLockedf(kind, format string, args ...any) {
 	b.complaints[kind]++
 	if b.complaints[kind] <= maxComplaints {
 		b.examples = append(b.examples, kind+": "+fmt.Sprintf(format, args...))
@@ -237,11 +238,12 @@ func (b *book) arrived(e *endpoint, a arrival) bool {
 
 	switch {
 	case event.eventType != a.eventType:
-		b.complainLocked("altered", "event %s arrived at %s with the type %s: it was published as %s", a.id, e, a.eventType, event.eventType)
+		b.complainLockedf("altered", "event %s arrived at %s with the type %s: it was published as %s",
+			a.id, e, a.eventType, event.eventType)
 	case !e.matches(event.eventType):
-		b.complainLocked("misdelivered", "event %s of type %s arrived at %s, which did not ask for it", a.id, event.eventType, e)
+		b.complainLockedf("misdelivered", "event %s of type %s arrived at %s, which did not ask for it", a.id, event.eventType, e)
 	case a.deliveryID != delivery.DeliveryID(e.tenant, a.source, a.id, e.id):
-		b.complainLocked("webhook-id", "event %s arrived at %s with the webhook-id %s, which is not its own", a.id, e, a.deliveryID)
+		b.complainLockedf("webhook-id", "event %s arrived at %s with the webhook-id %s, which is not its own", a.id, e, a.deliveryID)
 	}
 
 	b.arrivals++
@@ -282,7 +284,7 @@ func (b *book) afterwards(e *endpoint, a arrival) {
 		return
 	}
 
-	b.complainLocked("invented", "event %s arrived at %s: nobody published it", a.id, e)
+	b.complainLockedf("invented", "event %s arrived at %s: nobody published it", a.id, e)
 }
 
 // forget lets go of an event that came to its end everywhere.
@@ -308,13 +310,13 @@ func (b *book) deadLettered(e *endpoint, id, reason string) {
 
 	event := b.events[eventKey{e.tenant, id}]
 	if event == nil {
-		b.complainLocked("invented", "event %s is among the dead letters of %s: nobody published it", id, e)
+		b.complainLockedf("invented", "event %s is among the dead letters of %s: nobody published it", id, e)
 
 		return
 	}
 
 	if !e.mayDie {
-		b.complainLocked("given up", "event %s is among the dead letters of %s (%s), whose receiver takes everything", id, e, reason)
+		b.complainLockedf("given up", "event %s is among the dead letters of %s (%s), whose receiver takes everything", id, e, reason)
 	}
 
 	if event.ends[e.index] == nil {
@@ -516,8 +518,8 @@ func (b *book) judge() judgement {
 				tries = this.tries
 			}
 
-			b.complainLocked("lost", "event %s of type %s was acknowledged, and never arrived at %s: it was tried %d times, and there is no dead letter",
-				key.id, event.eventType, e, tries)
+			b.complainLockedf("lost", "event %s of type %s was acknowledged, and never arrived at %s: "+
+				"it was tried %d times, and there is no dead letter", key.id, event.eventType, e, tries)
 		}
 	}
 
@@ -527,9 +529,7 @@ func (b *book) judge() judgement {
 		}
 	}
 
-	for kind, count := range b.complaints {
-		out.Complaints[kind] = count
-	}
+	maps.Copy(out.Complaints, b.complaints)
 
 	out.Examples = slices.Clone(b.examples)
 
@@ -559,7 +559,7 @@ func (b *book) disorder(e *endpoint) (count int) {
 			if p.first < latest {
 				count++
 
-				b.complainLocked("disordered", "event %s arrived at %s after one that was published later with the same key",
+				b.complainLockedf("disordered", "event %s arrived at %s after one that was published later with the same key",
 					eventID(key, p.place), e)
 			}
 

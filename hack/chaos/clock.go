@@ -49,10 +49,10 @@ func clockPhase(ctx context.Context, cfg *config) *result {
 	goroutines := runtime.NumGoroutine()
 
 	lab, err := newLab(ctx, cfg, r.Phase, []*endpoint{
-		{tenant: tenantPlain, name: "everything", events: []string{"*"}},
-		{tenant: tenantPlain, name: "orders", events: []string{"order.*"}},
+		{tenant: tenantPlain, name: nameEverything, events: []string{patternAll}},
+		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
 		{
-			tenant: tenantMixed, name: "retried", events: []string{"*"}, mayDie: true,
+			tenant: tenantMixed, name: "retried", events: []string{patternAll}, mayDie: true,
 			hostile: &hostility{name: "retried", share: 2 * hostileShare, patience: 2, acts: []act{
 				status(500), retryAfter(503, func() string { return "1" }),
 			}},
@@ -101,7 +101,7 @@ func clockPhase(ctx context.Context, cfg *config) *result {
 	lab.close()
 	r.leaks(ctx, goroutines)
 	r.Figures["openAfterEachStep"] = waiting
-	r.note("the clock went %v; open deliveries before the next step: %v", steps, waiting)
+	r.notef("the clock went %v; open deliveries before the next step: %v", steps, waiting)
 
 	return r.end()
 }

@@ -47,9 +47,9 @@ func diskFullPhase(ctx context.Context, cfg *config) *result {
 	r := newResult("diskfull")
 
 	lab, err := newLab(ctx, cfg, r.Phase, []*endpoint{
-		{tenant: tenantPlain, name: "everything", events: []string{"*"}},
-		{tenant: tenantPlain, name: "orders", events: []string{"order.*"}},
-		{tenant: tenantMixed, name: "has-outages", events: []string{"*"}, mayDie: true},
+		{tenant: tenantPlain, name: nameEverything, events: []string{patternAll}},
+		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
+		{tenant: tenantMixed, name: "has-outages", events: []string{patternAll}, mayDie: true},
 	})
 	if !r.must("preparing", err) {
 		return r.end()
@@ -91,7 +91,7 @@ func diskFullPhase(ctx context.Context, cfg *config) *result {
 	r.must("the dispatcher lives", d.alive())
 	r.judge(lab.book, maxDuplicates)
 	r.must("ending", stop())
-	r.note("%d rounds; answers %v", rounds, lab.pubs.answers())
+	r.notef("%d rounds; answers %v", rounds, lab.pubs.answers())
 
 	return r.end()
 }
@@ -220,12 +220,12 @@ func turns(ctx context.Context, d disk, what string, so func() bool) error {
 // a dispatcher inside this program on one that says it is full.
 func startOnDisk(ctx context.Context, cfg *config, l *lab, r *result) (disk, func() error, error) {
 	if cfg.enclosed != nil {
-		r.note("not the binary but a dispatcher inside this program, on a file system that only says it is full: %v", cfg.enclosed)
+		r.notef("not the binary but a dispatcher inside this program, on a file system that only says it is full: %v", cfg.enclosed)
 
 		return startOnPretence(ctx, l)
 	}
 
-	r.note("the binary, on a tmpfs of %d MiB in a mount namespace of its own", diskBytes>>20)
+	r.notef("the binary, on a tmpfs of %d MiB in a mount namespace of its own", diskBytes>>20)
 
 	l.launcher.enclosure.Disk, l.launcher.enclosure.DiskBytes = l.launcher.data, diskBytes
 	if err := os.MkdirAll(l.launcher.data, 0o700); err != nil {

@@ -34,7 +34,7 @@ func flipPhase(ctx context.Context, cfg *config) *result {
 
 	lab, err := newLab(ctx, cfg, r.Phase, []*endpoint{
 		{tenant: tenantPlain, name: "early", events: []string{"order.created.v1"}},
-		{tenant: tenantPlain, name: "late", events: []string{"*"}},
+		{tenant: tenantPlain, name: "late", events: []string{patternAll}},
 	})
 	if !r.must("preparing", err) {
 		return r.end()
@@ -42,7 +42,9 @@ func flipPhase(ctx context.Context, cfg *config) *result {
 
 	defer lab.close()
 
-	f := &flipper{lab: lab, found: map[string]int{}, dice: rand.New(rand.NewPCG(cfg.seed, hash("flip")))} //nolint:gosec // It must reproduce.
+	f := &flipper{lab: lab, found: map[string]int{}}
+	f.dice = rand.New(rand.NewPCG(cfg.seed, hash("flip"))) //nolint:gosec // It must reproduce.
+
 	if !r.must("filling a journal", f.fill(ctx)) {
 		return r.end()
 	}
@@ -76,7 +78,7 @@ func flipPhase(ctx context.Context, cfg *config) *result {
 	r.check("damages told of", "at least 1", f.found["refused"]+f.found["reported"], f.found["refused"]+f.found["reported"] > 0)
 	r.Failures = append(r.Failures, slices.Concat(f.passed, f.nameless)...)
 	r.Figures["outcomes"] = maps.Clone(f.found)
-	r.note("outcomes of %d flips in %v: %v", f.flips, files, f.found)
+	r.notef("outcomes of %d flips in %v: %v", f.flips, files, f.found)
 
 	return r.end()
 }
@@ -244,7 +246,7 @@ func (f *flipper) damage(path string) (at, bit int, err error) {
 	at, bit = f.dice.IntN(max(1, written)), f.dice.IntN(8)
 	content[at] ^= 1 << bit
 
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	if err := os.WriteFile(path, content, 0o600); err != nil { //nolint:gosec // It is a file of this program's own folder.
 		return 0, 0, fmt.Errorf("damaging a file: %w", err)
 	}
 
@@ -284,7 +286,8 @@ func (f *flipper) observe(ctx context.Context, p *process, where string, before 
 			return
 		case ctx.Err() != nil:
 			f.found["passed over"]++
-			f.passed = append(f.passed, fmt.Sprintf("%s: %d of %d events were not delivered and nothing was said", where, missing, len(before)))
+			f.passed = append(f.passed,
+				fmt.Sprintf("%s: %d of %d events were not delivered and nothing was said", where, missing, len(before)))
 
 			return
 		}

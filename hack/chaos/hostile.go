@@ -162,9 +162,15 @@ func hostilities() []*hostility {
 	asDate := func() string { return time.Now().Add(retryAfterFor).UTC().Format(http.TimeFormat) }
 
 	list := []*hostility{
-		{name: "redirect", acts: []act{redirect(http.StatusFound), redirect(http.StatusMovedPermanently), redirect(http.StatusTemporaryRedirect)}},
-		{name: "status-3xx", acts: []act{status(http.StatusMultipleChoices), status(http.StatusNotModified), status(http.StatusUseProxy)}},
-		{name: "status-4xx-5xx", acts: []act{status(http.StatusBadRequest), status(http.StatusNotFound), status(http.StatusInternalServerError)}},
+		{name: "redirect", acts: []act{
+			redirect(http.StatusFound), redirect(http.StatusMovedPermanently), redirect(http.StatusTemporaryRedirect),
+		}},
+		{name: "status-3xx", acts: []act{
+			status(http.StatusMultipleChoices), status(http.StatusNotModified), status(http.StatusUseProxy),
+		}},
+		{name: "status-4xx-5xx", acts: []act{
+			status(http.StatusBadRequest), status(http.StatusNotFound), status(http.StatusInternalServerError),
+		}},
 		{name: "slow-headers", acts: []act{hang(), dripped(replyBad, "HTTP/1.1 200 OK\r\nX-Slow: ")}},
 		{name: "slow-body", acts: []act{
 			dripped(replyAmbiguous, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
@@ -181,7 +187,8 @@ func hostilities() []*hostility {
 		{name: "early-close", acts: []act{says(replyBad, ""), says(replyBad, "HTTP/1.1 200 OK\r\nContent-Le")}},
 		{name: "reset", acts: []act{reset()}},
 		{name: "garbage-status", acts: []act{
-			says(replyBad, "\x00\xff\xfe garbage\r\n\r\n"), says(replyBad, "HTTP/1.1 OK 200\r\n\r\n"), says(replyBad, "SSH-2.0-OpenSSH_9.9\r\n"),
+			says(replyBad, "\x00\xff\xfe garbage\r\n\r\n"), says(replyBad, "HTTP/1.1 OK 200\r\n\r\n"),
+			says(replyBad, "SSH-2.0-OpenSSH_9.9\r\n"),
 			says(replyBad, "HTTP/1.1 99999 Far Too Much\r\n\r\n"),
 		}},
 		{name: "wrong-length", acts: []act{

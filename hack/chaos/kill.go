@@ -58,7 +58,7 @@ func killPhase(ctx context.Context, cfg *config) *result {
 	defer lab.close()
 
 	if cfg.enclosed != nil {
-		r.note("no name changes its answer: %v", cfg.enclosed)
+		r.notef("no name changes its answer: %v", cfg.enclosed)
 	}
 
 	c := &campaign{lab: lab, rested: map[*endpoint]time.Time{}}
@@ -77,7 +77,7 @@ func killPhase(ctx context.Context, cfg *config) *result {
 	}
 
 	for _, missing := range lab.notOffered {
-		r.note("left out, for the dispatcher does not offer it: %s", missing)
+		r.notef("left out, for the dispatcher does not offer it: %s", missing)
 	}
 
 	publishing, cancel := context.WithCancel(ctx)
@@ -101,7 +101,7 @@ func killPhase(ctx context.Context, cfg *config) *result {
 	r.Figures["kills"], r.Figures["terminations"], r.Figures["suspensions"] = c.kills, c.terms, c.cycles
 	r.Figures["slowestStart"], r.Figures["slowestStop"] = lab.launcher.slowest.String(), c.slowest.String()
 	r.Figures["answers"] = lab.pubs.answers()
-	r.note("%d kills, %d terminations, %d suspensions; %d of %d tries came to a failure; answers %v",
+	r.notef("%d kills, %d terminations, %d suspensions; %d of %d tries came to a failure; answers %v",
 		c.kills, c.terms, c.cycles, verdict.Tries-verdict.Delivered-verdict.Duplicates, verdict.Tries, lab.pubs.answers())
 
 	return r.end()
@@ -169,13 +169,13 @@ func (c *campaign) apply(ctx context.Context, f fault) error {
 
 		c.after(f.Lasts, func() {
 			if err := c.name(nameAnswers[0]); err != nil {
-				c.book.complain("run", "%v", err)
+				c.book.complainf("run", "%v", err)
 			}
 		})
 	case faultGone:
 		c.scripts.Go(func() {
 			if err := c.depart(ctx, f.Lasts); err != nil {
-				c.book.complain("suspension", "%v", err)
+				c.book.complainf("suspension", "%v", err)
 			}
 		})
 	}

@@ -25,6 +25,14 @@ const (
 	tenantDeparted = "departed"
 )
 
+// What endpoints are named and ask for more than once.
+const (
+	nameEverything = "everything"
+	nameOrders     = "orders"
+	patternAll     = "*"
+	patternOrders  = "order.*"
+)
+
 // movingName is the name of the endpoint that moves.
 const movingName = "moving.chaos.test"
 
@@ -150,7 +158,11 @@ func (l *lab) certificates() ([]*tls.Certificate, error) {
 	for _, one := range []struct {
 		name string
 		ends time.Time
-	}{{"", time.Now().Add(24 * time.Hour)}, {"", time.Now().Add(-time.Hour)}, {"other.chaos.test", time.Now().Add(24 * time.Hour)}} {
+	}{
+		{"", time.Now().Add(24 * time.Hour)},
+		{"", time.Now().Add(-time.Hour)},
+		{"other.chaos.test", time.Now().Add(24 * time.Hour)},
+	} {
 		certificate, err := ca.issue(one.name, one.ends)
 		if err != nil {
 			return nil, err
@@ -199,28 +211,30 @@ func (l *lab) subscribe(ctx context.Context) error {
 // standardEndpoints are those of the main phase.
 func standardEndpoints() []*endpoint {
 	list := []*endpoint{
-		{tenant: tenantPlain, name: "everything", events: []string{"*"}},
-		{tenant: tenantPlain, name: "orders", events: []string{"order.*"}},
+		{tenant: tenantPlain, name: nameEverything, events: []string{patternAll}},
+		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
 		{tenant: tenantPlain, name: "exact", events: []string{"user.created.v1", "stock.eu.low"}},
 		{tenant: tenantPlain, name: "inner-wildcard", events: []string{"*.eu.*"}},
 		{tenant: tenantPlain, name: "rate-limited", events: []string{"user.*"}, delivery: subscription.Delivery{RateLimit: 50}},
 		{
-			tenant: tenantPlain, name: "by-key", events: []string{"order.*", "user.*"},
+			tenant: tenantPlain, name: "by-key", events: []string{patternOrders, "user.*"},
 			delivery: subscription.Delivery{Ordering: subscription.OrderingByKey},
-			hostile:  &hostility{name: "by-key", share: 0.05, patience: 2, acts: []act{status(http.StatusInternalServerError)}},
+			hostile: &hostility{
+				name: "by-key", share: 0.05, patience: 2, acts: []act{status(http.StatusInternalServerError)},
+			},
 		},
-		{tenant: tenantMixed, name: "everything", events: []string{"*"}},
+		{tenant: tenantMixed, name: nameEverything, events: []string{patternAll}},
 		{tenant: tenantMixed, name: "one-at-a-time", events: []string{"stock.*"}, delivery: subscription.Delivery{MaxInFlight: 1}},
 		{
-			tenant: tenantMixed, name: "two-attempts", events: []string{"order.*"}, mayDie: true,
+			tenant: tenantMixed, name: "two-attempts", events: []string{patternOrders}, mayDie: true,
 			delivery: subscription.Delivery{MaxAttempts: 2},
 			hostile:  &hostility{name: "two-attempts", share: hostileShare, patience: 10, acts: []act{status(http.StatusBadGateway), reset()}},
 		},
-		{tenant: tenantDeparted, name: "gone", events: []string{"*"}, mayDie: true},
+		{tenant: tenantDeparted, name: "gone", events: []string{patternAll}, mayDie: true},
 	}
 
 	for _, h := range hostilities() {
-		list = append(list, &endpoint{tenant: tenantHostile, name: h.name, events: []string{"*"}, hostile: h, mayDie: true})
+		list = append(list, &endpoint{tenant: tenantHostile, name: h.name, events: []string{patternAll}, hostile: h, mayDie: true})
 	}
 
 	return list

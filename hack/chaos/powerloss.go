@@ -40,10 +40,10 @@ func powerPhase(ctx context.Context, cfg *config) *result {
 	goroutines := runtime.NumGoroutine()
 
 	lab, err := newLab(ctx, cfg, r.Phase, []*endpoint{
-		{tenant: tenantPlain, name: "everything", events: []string{"*"}},
-		{tenant: tenantPlain, name: "orders", events: []string{"order.*"}},
+		{tenant: tenantPlain, name: nameEverything, events: []string{patternAll}},
+		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
 		{
-			tenant: tenantMixed, name: "two-attempts", events: []string{"*"}, mayDie: true,
+			tenant: tenantMixed, name: "two-attempts", events: []string{patternAll}, mayDie: true,
 			hostile: &hostility{name: "two-attempts", share: hostileShare, patience: patience, acts: []act{status(500), reset()}},
 		},
 	})
@@ -77,7 +77,7 @@ func powerPhase(ctx context.Context, cfg *config) *result {
 	r.check("commit points looked at", "at least 1", g.probes.Load(), g.probes.Load() > 0)
 	r.none("acknowledged events missing at a commit point", int(g.missing.Load()))
 	r.leaks(ctx, goroutines)
-	r.note("%d cuts, %d more commit points looked at, %d events acknowledged", g.cuts, g.probes.Load(), verdict.Acknowledged)
+	r.notef("%d cuts, %d more commit points looked at, %d events acknowledged", g.cuts, g.probes.Load(), verdict.Acknowledged)
 
 	return r.end()
 }
@@ -211,7 +211,7 @@ func (f *fuse) probe(n int64) {
 
 		missing, err := missingIn(left, acknowledged)
 		if err != nil {
-			f.grid.book.complain("power", "reading what a cut at commit %d of dispatcher %d would leave: %v", n, f.next-1, err)
+			f.grid.book.complainf("power", "reading what a cut at commit %d of dispatcher %d would leave: %v", n, f.next-1, err)
 		}
 
 		f.grid.probes.Add(1)

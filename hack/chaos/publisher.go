@@ -142,7 +142,7 @@ func (p *publisher) run(ctx context.Context) {
 		}
 
 		if err := p.publish(ctx, size); err != nil {
-			p.book.complain("publishing", "%s: %v", p.name, err)
+			p.book.complainf("publishing", "%s: %v", p.name, err)
 
 			return
 		}
@@ -210,7 +210,7 @@ func (p *publisher) send(ctx context.Context, batch []wireEvent, first bool) (le
 	case status == http.StatusServiceUnavailable, status == http.StatusInsufficientStorage, status == http.StatusTooManyRequests:
 		return batch, wait
 	default:
-		p.book.complain("refused", "a sound batch of %s was answered %d %s %s", p.tenant, status, answer.Type, answer.Detail)
+		p.book.complainf("refused", "a sound batch of %s was answered %d %s %s", p.tenant, status, answer.Type, answer.Detail)
 		p.withdraw(batch)
 
 		return nil, 0
@@ -221,9 +221,9 @@ func (p *publisher) send(ctx context.Context, batch []wireEvent, first bool) (le
 	for i, result := range answer.Results {
 		switch {
 		case result.ID != batch[i].ID:
-			p.book.complain("results", "event %s was answered for with the id %s", batch[i].ID, result.ID)
+			p.book.complainf("results", "event %s was answered for with the id %s", batch[i].ID, result.ID)
 		case result.Status == "duplicate" && first:
-			p.book.complain("results", "event %s was called a duplicate when it was first sent", result.ID)
+			p.book.complainf("results", "event %s was called a duplicate when it was first sent", result.ID)
 		}
 
 		switch result.Status {
@@ -232,7 +232,7 @@ func (p *publisher) send(ctx context.Context, batch []wireEvent, first bool) (le
 				left = append(left, batch[i])
 			}
 		default:
-			p.book.complain("refused", "the sound event %s of %s is %s: %s", batch[i].ID, p.tenant, result.Status, result.Reason)
+			p.book.complainf("refused", "the sound event %s of %s is %s: %s", batch[i].ID, p.tenant, result.Status, result.Reason)
 			p.withdraw(batch[i : i+1])
 		}
 	}

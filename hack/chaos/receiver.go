@@ -33,20 +33,19 @@ type receivers struct {
 	seed uint64
 	// healed: nobody misbehaves any more.
 	healed atomic.Bool
-	// out are endpoints that answer 503 for now.
-	mu  sync.Mutex
-	out map[int]bool
-	// gone are endpoints that answer 410 for now, held ones those that wait with 503 for it.
-	gone map[int]bool
+	// out are endpoints that answer 503 for now, gone those that answer 410.
+	mu        sync.Mutex
+	out, gone map[int]bool
 
 	// connections are those open now, to look for ones that nobody closes.
-	connections     atomic.Int64
-	plain, secure   *http.Server
-	address, secret string
-	secureAddress   string
-	certificates    []*tls.Certificate
-	hellos          atomic.Uint64
-	done            sync.WaitGroup
+	connections   atomic.Int64
+	plain, secure *http.Server
+	address       string
+	secureAddress string
+	certificates  []*tls.Certificate
+	hellos        atomic.Uint64
+	done          sync.WaitGroup
+	// agentGeneration: the User-Agent's release numbers the dispatcher.
 	agentGeneration bool
 }
 
@@ -161,7 +160,7 @@ func (r *receivers) is(which map[int]bool, e *endpoint) bool {
 // ServeHTTP implements http.Handler.
 func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Path == trapPath {
-		r.book.complain("redirect", "a redirect was followed to %s", trapPath)
+		r.book.complainf("redirect", "a redirect was followed to %s", trapPath)
 	}
 
 	index, err := strconv.Atoi(strings.TrimPrefix(req.URL.Path, hookPath))
@@ -177,7 +176,7 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		// A dispatcher that was killed, or gave up, leaves half a request: that is no delivery.
 		if req.Context().Err() == nil && !errors.Is(err, errHalf) {
-			r.book.complain("unsound", "a delivery to %s: %v", e, err)
+			r.book.complainf("unsound", "a delivery to %s: %v", e, err)
 		}
 
 		http.Error(w, "not a delivery", http.StatusBadRequest)

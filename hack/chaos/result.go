@@ -58,7 +58,7 @@ func (r *result) must(name string, err error) bool {
 	return true
 }
 
-func (r *result) note(format string, args ...any) {
+func (r *result) notef(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
@@ -142,7 +142,7 @@ func (r *report) write(path string) error {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 
-	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil { //nolint:gosec // Where the flag says.
 		return fmt.Errorf("writing the report: %w", err)
 	}
 

@@ -50,9 +50,9 @@ func soakPhase(ctx context.Context, cfg *config, duration time.Duration, out str
 	r := newResult("soak")
 
 	lab, err := newLab(ctx, cfg, r.Phase, []*endpoint{
-		{tenant: tenantPlain, name: "everything", events: []string{"*"}},
-		{tenant: tenantPlain, name: "orders", events: []string{"order.*"}},
-		{tenant: tenantMixed, name: "everything", events: []string{"*"}},
+		{tenant: tenantPlain, name: nameEverything, events: []string{patternAll}},
+		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
+		{tenant: tenantMixed, name: nameEverything, events: []string{patternAll}},
 		{tenant: tenantMixed, name: "inner-wildcard", events: []string{"*.eu.*"}},
 	})
 	if !r.must("preparing", err) {
@@ -80,7 +80,7 @@ func soakPhase(ctx context.Context, cfg *config, duration time.Duration, out str
 	if !fixedRate {
 		calibrate(ctx, publishing, lab, r)
 	} else {
-		r.note("%.0f events a second, as the flag says", cfg.rate)
+		r.notef("%.0f events a second, as the flag says", cfg.rate)
 		lab.publish(publishing)
 	}
 
@@ -95,7 +95,7 @@ func soakPhase(ctx context.Context, cfg *config, duration time.Duration, out str
 	judgeGrowth(r, samples)
 
 	if r.must("writing the samples", writeSamples(out, samples)) {
-		r.note("samples and plot are in %s", out)
+		r.notef("samples and plot are in %s", out)
 	}
 
 	_, err = p.terminate()
@@ -120,7 +120,7 @@ func calibrate(ctx, publishing context.Context, l *lab, r *result) {
 
 	l.pubs.pace.SetLimit(rate.Limit(most * loadShare))
 	r.Figures["maximum"] = most
-	r.note("%.0f events a second came to their end at most; the load is %.0f", most, most*loadShare)
+	r.notef("%.0f events a second came to their end at most; the load is %.0f", most, most*loadShare)
 
 	// The backlog of the calibration is not part of the soak.
 	waiting, cancel := context.WithTimeout(ctx, calibrateFor)
@@ -232,8 +232,8 @@ func judgeGrowth(r *result, samples []sample) {
 		}
 
 		grown := growth(values)
-		r.check("growth of "+s.name, fmt.Sprintf("at most %.3g %s", most, s.unit), fmt.Sprintf("%.3g %s, median %.4g", grown, s.unit, median(values)),
-			grown <= most)
+		r.check("growth of "+s.name, fmt.Sprintf("at most %.3g %s", most, s.unit),
+			fmt.Sprintf("%.3g %s, median %.4g", grown, s.unit, median(values)), grown <= most)
 	}
 }
 
@@ -320,7 +320,8 @@ func plot(samples []sample) string {
 		}
 
 		fmt.Fprintf(&out, `<text x="%d" y="%d">%s, %s 0 to %.4g</text>`+"\n", plotMargin, top-4, s.name, s.unit, most)
-		fmt.Fprintf(&out, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#bbb"/>`+"\n", plotMargin, top, plotWidth, plotHeight)
+		fmt.Fprintf(&out, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#bbb"/>`+"\n",
+			plotMargin, top, plotWidth, plotHeight)
 
 		var points []string
 
