@@ -242,7 +242,7 @@ func TestAssign(t *testing.T) {
 func TestAssignKeeps(t *testing.T) {
 	t.Parallel()
 
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's choices, the same each time.
+	random := rand.New(rand.NewPCG(1, 2))
 
 	for round := range 3000 {
 		caps := subscription.Capabilities{MaxEvents: 1 + random.IntN(4)}
@@ -272,7 +272,7 @@ func TestAssignKeeps(t *testing.T) {
 func someNames(random *rand.Rand) []string {
 	var names []string
 
-	for _, name := range strings.Split("abcdefghij", "") {
+	for name := range strings.SplitSeq("abcdefghij", "") {
 		if random.IntN(2) == 0 {
 			names = append(names, name)
 		}

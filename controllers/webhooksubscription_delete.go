@@ -205,6 +205,8 @@ func unlessNotFound(err error) error {
 
 // partWithRemote deletes the remote subscription, or leaves it behind.
 func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
+	defer s.tellAll()
+
 	for _, step := range planDeletion(s.farewell) {
 		switch step.Verb {
 		case verbDelete:
@@ -216,13 +218,13 @@ func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
 				continue
 			}
 
-			s.event(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete", "Deleted subscription "+step.ID)
+			s.tell(corev1.EventTypeNormal, v1alpha1.EventDeleted, "Delete", "Deleted subscription "+step.ID)
 			s.log.Info("Deleted the subscription", "subscription", step.ID)
 			// Should the next not be deleted yet, this one need not be looked for again.
 			setRemotes(&s.sub.Status, slices.DeleteFunc(slices.Clone(remotesOf(&s.sub.Status)),
 				func(r v1alpha1.RemoteSubscription) bool { return r.ID == step.ID }))
 		case verbOrphan:
-			s.event(corev1.EventTypeNormal, v1alpha1.EventOrphaned, "Orphan", "Left subscription "+step.ID+" at the provider")
+			s.tell(corev1.EventTypeNormal, v1alpha1.EventOrphaned, "Orphan", "Left subscription "+step.ID+" at the provider")
 		default:
 			if err := s.blocked(terminal(step.Reason, "%s", step.Message)); err != nil {
 				return err

@@ -338,7 +338,7 @@ func (s *subscriptionScope) madeSecrets(ctx context.Context, made []*unitScope) 
 
 			var unsupported *subscription.UnsupportedError
 			if errors.As(err, &unsupported) || errors.Is(err, subscription.ErrNotFound) {
-				return nil, nil
+				return map[string]string{}, nil
 			}
 
 			if err != nil {

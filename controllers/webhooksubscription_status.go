@@ -148,7 +148,7 @@ func (s *subscriptionScope) show(out *outcome) {
 	case out.kind == outcomePaused:
 		write.neverReady()
 	case out.kind == outcomeConflict:
-	case out.quiet && (s.settled() || s.partially()) && !s.flow.acted,
+	case out.quiet && (s.settled() || s.toldBetter()) && !s.flow.acted,
 		s.settled() && !s.flow.acted && (out.kind == outcomeTransient || out.kind == outcomeRateLimited):
 		// Nothing says that it is no longer as asked for.
 	case out.kind == outcomeSynced:
@@ -170,9 +170,12 @@ func (s *subscriptionScope) show(out *outcome) {
 	write.about(status.ObservedGeneration)
 }
 
-// partially tells whether it was said of the present spec, when this reconcile began, that only a part is as asked for.
-func (s *subscriptionScope) partially() bool {
-	return reasonOf(s.before.Status.Conditions, v1alpha1.ConditionReady) == v1alpha1.ReasonPartiallySynced &&
+// toldBetter tells whether what was said of the present spec, when this reconcile began, tells more than that something
+// takes a moment.
+func (s *subscriptionScope) toldBetter() bool {
+	reason := reasonOf(s.before.Status.Conditions, v1alpha1.ConditionReady)
+
+	return (reason == v1alpha1.ReasonPartiallySynced || reason == v1alpha1.ReasonRateLimited) &&
 		s.before.Status.ObservedGeneration == s.sub.Generation
 }
 
