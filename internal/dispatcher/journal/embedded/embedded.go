@@ -31,9 +31,16 @@ const (
 	storeFormat        = pebble.FormatTableFormatV6
 	targetFileBytes    = 8 << 20
 	l0CompactThreshold = 4
+	// reclaimTables is how many tables in memory there must be room for on the disk before one
+	// is flushed to make more room.
+	reclaimTables = 2
+	// reclaimInterval is how often that is done.
+	reclaimInterval = 5 * time.Second
 	// rangeFlushDelay is how long what was let go of may wait for its room to be given back: as
 	// long as its deletion is in memory alone, that cannot be.
 	rangeFlushDelay = 10 * time.Second
+	// complaintInterval is how often a background task that fails again and again is logged.
+	complaintInterval = 10 * time.Second
 )
 
 // Journal implements journal.Journal on one Pebble store.
@@ -53,6 +60,9 @@ type Journal struct {
 	cursor  atomic.Uint64
 	// horizon is the lowest position of which Subscriptions still knows the truth.
 	horizon atomic.Uint64
+
+	// complained is when a failed background task was logged last.
+	complained atomic.Int64
 
 	// grown is closed and replaced when durable moves.
 	grownMu sync.Mutex
@@ -153,10 +163,16 @@ func (j *Journal) storeOptions() *pebble.Options {
 			// The call that met the damage answers ErrCorrupt; the store itself can go on.
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				j.metrics.corrupt.Inc()
-				j.options.Log.Error("Store found damaged data", "what", info.String())
+				j.options.Log.Error("Store found damaged data", "file", info.Path, "error", info.Details.Error())
 			},
 			BackgroundError: func(err error) {
-				j.options.Log.Error("Store failed at a background task and will try again", "error", err)
+				j.space.want()
+				// It tries again at once, so one line of many is enough. Its errors have stack traces,
+				// which are nobody's business.
+				if now := time.Now().UnixNano(); now-j.complained.Load() > int64(complaintInterval) {
+					j.complained.Store(now)
+					j.options.Log.Error("Store failed at a background task and will try again", "error", err.Error())
+				}
 			},
 		},
 	}

@@ -55,9 +55,14 @@ func (f *failure) get() error {
 // Nothing is sent while all is well, and the channel stays open after Close.
 func (j *Journal) Failed() <-chan error { return j.failure.out }
 
-// apply commits a batch. It is the only way in which this package writes to the store: a
-// commit that fails makes Pebble call Fatalf, which comes back here as a panic.
-func (j *Journal) apply(batch *pebble.Batch, options *pebble.WriteOptions) (err error) {
+// apply commits a batch. It and reclaim are the only ways in which this package writes to the
+// store: a commit that fails makes Pebble call Fatalf, which comes back in write as a panic.
+func (j *Journal) apply(batch *pebble.Batch, options *pebble.WriteOptions) error {
+	return j.write(func() error { return j.db.Apply(batch, options) })
+}
+
+// write calls the store.
+func (j *Journal) write(call func() error) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			if _, ours := fault.(fatal); !ours {
@@ -70,28 +75,55 @@ func (j *Journal) apply(batch *pebble.Batch, options *pebble.WriteOptions) (err 
 	if err := j.failure.get(); err != nil {
 		return err
 	}
-	if err := j.db.Apply(batch, options); err != nil {
+	if err := call(); err != nil {
 		return fmt.Errorf("writing to the store: %w", err)
-	}
-	if j.space.reclaim.CompareAndSwap(true, false) {
-		// Nobody waits for it: an error shows as one of the store's own tasks.
-		_, _ = j.db.AsyncFlush()
 	}
 
 	return j.failure.get()
 }
 
-// applyName is how a stack trace names apply.
-const applyName = ".(*Journal).apply"
+// reclaim has the store flush what it holds in memory, and with that look for other tasks of
+// its own: it does so by itself only as it is written to, and while events are refused it is
+// hardly. So room would not be given back that a trim let go of, or that a task had failed to
+// give back for want of room, which the store leaves alone for half a minute then. It asks for
+// some room first, and goes on until the disk is full no more.
+func (j *Journal) reclaim() error {
+	if !j.space.full.Load() {
+		j.space.wanted.Store(false)
+	}
+	if !j.space.wanted.Load() || j.space.free.Load() < reclaimTables*j.options.MemTableBytes {
+		return nil
+	}
+	now := j.options.Clock.Now()
+	if now.Sub(j.space.reclaimed).Abs() < reclaimInterval {
+		return nil
+	}
+	j.space.reclaimed = now
+	batch := j.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	must(batch.LogData([]byte("reclaim"), nil))
 
-// fatal is what storeLog.Fatalf panics with below apply.
+	return j.write(func() error {
+		err := j.db.Apply(batch, pebble.NoSync)
+		if err == nil {
+			_, err = j.db.AsyncFlush()
+		}
+
+		return err
+	})
+}
+
+// writeName is how a stack trace names write.
+const writeName = ".(*Journal).write"
+
+// fatal is what storeLog.Fatalf panics with below write.
 type fatal struct{ message string }
 
 // String is the store's own message.
 func (f fatal) String() string { return f.message }
 
 // storeLog is Pebble's logger. Pebble promises nothing after Fatalf returns, so it never
-// does: below apply it panics, and on the store's own goroutines it stops them for good.
+// does: below write it panics, and on the store's own goroutines it stops them for good.
 type storeLog struct{ failure *failure }
 
 // Infof is left out: the store tells of every flush and compaction.
@@ -106,7 +138,7 @@ func (l storeLog) Errorf(format string, args ...any) {
 func (l storeLog) Fatalf(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
 	l.failure.set(fmt.Errorf("the store cannot go on: %s", message))
-	if calledBelow(applyName) {
+	if calledBelow(writeName) {
 		panic(fatal{message})
 	}
 	select {}

@@ -180,9 +180,10 @@ func (d *fullDisk) round(ctx context.Context) error {
 	return d.accepts(ctx)
 }
 
-// accepts waits until events are accepted again.
+// accepts waits until events are accepted again. Where a compaction of the store failed for
+// want of room, that takes the half minute for which it does not try the same again.
 func (d *fullDisk) accepts(ctx context.Context) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * patience); ; time.Sleep(10 * time.Millisecond) {
 		err := d.append(ctx)
 		if err == nil {
 			return nil

@@ -262,7 +262,6 @@ func (j *Journal) expireChunk() (limit string, count int, err error) {
 	for name, sum := range x.sums {
 		must(x.batch.Set(keyNamed(kindDeadSum, name), encodeLetterSum(sum), nil))
 	}
-	j.space.letGo()
 	if err := j.apply(x.batch, pebble.NoSync); err != nil {
 		return "", 0, err
 	}
@@ -270,6 +269,7 @@ func (j *Journal) expireChunk() (limit string, count int, err error) {
 		s.letters.replace(name, sum)
 	}
 	s.touch()
+	j.space.want()
 
 	return limit, x.count, nil
 }

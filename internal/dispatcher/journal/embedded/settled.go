@@ -264,6 +264,9 @@ func (j *Journal) maintainLoop() {
 		}
 		j.space.refresh()
 		j.tail.sync(j)
+		if err := j.reclaim(); err != nil {
+			return
+		}
 		if err := j.sweep(&swept); err != nil {
 			j.options.Log.Error("Old identities could not be removed", "error", err)
 		}

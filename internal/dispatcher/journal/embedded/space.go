@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -22,8 +23,10 @@ type space struct {
 	// full is the latch.
 	full atomic.Bool
 	free atomic.Uint64
-	// reclaim asks the next batch to have its deletions carried out, to make room.
-	reclaim atomic.Bool
+	// wanted: something was let go of, or a task of the store failed, while the disk is nearly full.
+	wanted atomic.Bool
+	// reclaimed is when the store was last asked for it, by the one goroutine that does so.
+	reclaimed time.Time
 
 	mu sync.Mutex
 	// silent: the file system cannot tell, which was logged once.
@@ -86,18 +89,20 @@ func (s *space) refresh() {
 	}
 }
 
-// letGo notes that a batch lets go of much, which is wanted at once while the disk is nearly
-// full: with events refused, too little is written for it to happen by itself.
-func (s *space) letGo() {
+// want notes that there is room to be had.
+func (s *space) want() {
 	if s.full.Load() {
-		s.reclaim.Store(true)
+		s.wanted.Store(true)
 	}
 }
 
 // dropBallast gives the ballast's room back. It is called when a write found no room.
 func (s *space) dropBallast() {
-	s.full.Store(true)
+	before := s.full.Swap(true)
 	err := s.options.FS.Remove(s.ballastPath())
+	if errors.Is(err, os.ErrNotExist) && before {
+		return // It was said already.
+	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Error("Disk is full and the ballast could not be removed", "error", err)
 

@@ -34,11 +34,11 @@ func (j *Journal) Trim(ctx context.Context, before journal.Seq) error {
 	}
 	// First, so that a reader who finds a record gone finds that it was trimmed.
 	j.first.Store(uint64(before))
-	j.space.letGo()
 	if err := j.apply(batch, pebble.NoSync); err != nil {
 		return fmt.Errorf("trimming the journal: %w", err)
 	}
 	s.touch()
+	j.space.want()
 
 	return nil
 }
