@@ -53,7 +53,7 @@ func clockPhase(ctx context.Context, cfg *config) *result {
 		{tenant: tenantPlain, name: nameOrders, events: []string{patternOrders}},
 		{
 			tenant: tenantMixed, name: "retried", events: []string{patternAll}, mayDie: true,
-			hostile: &hostility{name: "retried", share: 2 * hostileShare, patience: 2, acts: []act{
+			hostile: &hostility{name: "retried", share: hostileShare, patience: 2, acts: []act{
 				status(500), retryAfter(503, func() string { return "1" }),
 			}},
 		},

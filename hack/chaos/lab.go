@@ -228,7 +228,9 @@ func standardEndpoints() []*endpoint {
 		{
 			tenant: tenantMixed, name: "two-attempts", events: []string{patternOrders}, mayDie: true,
 			delivery: subscription.Delivery{MaxAttempts: 2},
-			hostile:  &hostility{name: "two-attempts", share: hostileShare, patience: 10, acts: []act{status(http.StatusBadGateway), reset()}},
+			hostile: &hostility{
+				name: "two-attempts", share: hostileShare, patience: 10, acts: []act{status(http.StatusBadGateway), reset()},
+			},
 		},
 		{tenant: tenantDeparted, name: "gone", events: []string{patternAll}, mayDie: true},
 	}

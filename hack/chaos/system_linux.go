@@ -81,7 +81,7 @@ func enclosed(e enclosure) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("writing the enclosure: %w", err)
 	}
 
-	cmd := exec.CommandContext(context.Background(), self) //nolint:gosec // It is this program.
+	cmd := exec.CommandContext(context.Background(), self)
 	cmd.Env = append(os.Environ(), enclosureVariable+"="+string(text))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 
@@ -97,12 +97,12 @@ func enclosed(e enclosure) (*exec.Cmd, error) {
 // canEnclose tells why this machine does not let a process have mounts of its own; nil if it does.
 func canEnclose(dir string) error {
 	hosts := filepath.Join(dir, "probe-hosts")
-	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"), 0o600); err != nil {
+	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"), 0o600); err != nil { //nolint:gosec // In this program's own folder.
 		return fmt.Errorf("writing a file: %w", err)
 	}
 
 	disk := filepath.Join(dir, "probe-disk")
-	if err := os.MkdirAll(disk, 0o700); err != nil {
+	if err := os.MkdirAll(disk, 0o700); err != nil { //nolint:gosec // As above.
 		return fmt.Errorf("making a folder: %w", err)
 	}
 
@@ -207,7 +207,6 @@ func takeRoom(path string, bytes int64) error {
 		return fmt.Errorf("looking at the filler: %w", err)
 	}
 
-	//nolint:gosec // A descriptor fits.
 	if err := syscall.Fallocate(int(file.Fd()), 0, info.Size(), bytes); err != nil {
 		return fmt.Errorf("filling the disk by %d bytes: %w", bytes, err)
 	}
