@@ -174,22 +174,22 @@ func (b *bench) ask(ctx context.Context, made *seed, round int) (first time.Dura
 // attemptsInRow is how many attempts of one subscription come one after the other.
 const attemptsInRow = 100
 
-// attempts settles attempts outside the schedule: a row of each subscription, in the order of
-// their ids, round after round, so that those of each are in several tables. In any order more
-// alike to earnest the store would spend minutes on bringing them into this one.
+// attempts settles attempts, and nothing else of their deliveries: a row of each subscription, in
+// the order of their ids, round after round, so that those of each stand in several tables. From
+// a random order the store would need minutes to bring them into this one.
 func (s *seed) attempts(ctx context.Context, count int) error {
 	began := time.Now().Add(-time.Hour)
 
 	slices.Sort(s.ids)
 
 	for done := 0; done < count; {
-		batch := journal.Batch{Outcomes: make([]journal.Outcome, min(seedBatch, count-done))}
+		batch := journal.Batch{Cursor: 1, Outcomes: make([]journal.Outcome, min(seedBatch, count-done))}
 		for i := range batch.Outcomes {
 			number := done + i
 			of := number / attemptsInRow % len(s.ids)
-			ref := journal.Ref{Subscription: s.ids[of], Seq: journal.Seq(1)}
+			ref := journal.Ref{Subscription: s.ids[of], Seq: 1}
 			batch.Outcomes[i] = journal.Outcome{
-				Ref: ref, Tenant: tenant, Result: journal.Delivered, Resent: true, Attempt: &journal.Attempt{
+				Ref: ref, Tenant: tenant, Result: journal.Delivered, Attempt: &journal.Attempt{
 					DeliveryID: fmt.Sprintf("msg_%032d", number), EventID: fmt.Sprintf("seed-%d", number),
 					EventType: fmt.Sprintf(typeOne, of), Number: 1, At: began.Add(time.Duration(number) * time.Microsecond),
 					Latency: time.Millisecond, Success: true, ResponseCode: http.StatusNoContent,
