@@ -10,7 +10,10 @@ import (
 // errLinux answers what only Linux offers.
 var errLinux = errors.New("this needs Linux: run it there")
 
-const probeVariable = "HOOKLINE_CHAOS_PROBE"
+const (
+	probeVariable     = "HOOKLINE_CHAOS_PROBE"
+	enclosureVariable = "HOOKLINE_CHAOS_ENCLOSURE"
+)
 
 type enclosure struct {
 	Hosts, Disk string
