@@ -49,11 +49,13 @@ func readBody(r request) ([]byte, error) {
 		}
 	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
-	// left standing, it would end the request itself.
-	if err := r.readBy(time.Now().Add(BodyTimeout)); err == nil {
-		defer func() { _ = r.readBy(time.Time{}) }()
-	}
+	// left standing, it would end the request itself. After a refusal it stands, since the server
+	// reads on for the rest of the body.
+	bounded := r.readBy(time.Now().Add(BodyTimeout)) == nil
 	body, err := io.ReadAll(r.Body)
+	if err == nil && bounded {
+		_ = r.readBy(time.Time{})
+	}
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case tooLarge:

@@ -25,11 +25,13 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 		return nil, err
 	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
-	// left standing, it would end the request itself.
-	if err := readBy(time.Now().Add(BodyTimeout)); err == nil {
-		defer func() { _ = readBy(time.Time{}) }()
-	}
+	// left standing, it would end the request itself. After a refusal it stands, since the server
+	// reads on for the rest of the body.
+	bounded := readBy(time.Now().Add(BodyTimeout)) == nil
 	body, err := io.ReadAll(r.Body)
+	if err == nil && bounded {
+		_ = readBy(time.Time{})
+	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &refusal{
 			status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("The request body has more than %d bytes", MaxRequestBytes),
