@@ -185,7 +185,8 @@ func TestOpenCircuitIsCheap(t *testing.T) {
 		} else {
 			t.Logf("%s: an endpoint with an open circuit takes %d bytes", ordering, each)
 		}
-		if now > goroutines {
+		// A few may come and go with the journal.
+		if now > goroutines+endpoints/100 {
 			t.Errorf("%d goroutines came with them", now-goroutines)
 		}
 	}

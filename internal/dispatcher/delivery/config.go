@@ -98,9 +98,10 @@ type Config struct {
 	Notifications map[subscription.Format]subscription.Notification
 	// Passes tells whether an event, as CloudEvents JSON, that a subscription matched by its type
 	// passes the subscription's own filters; where it does not, it is as unmatched. It is asked
-	// with the subscription's version at the event's position and must always answer alike: a
-	// restart asks again. It must not block. Nil lets all pass.
-	Passes func(sub *registry.Subscription, eventType string, event []byte) bool
+	// with the subscription's version at the event's position, and among all that matched there, itself
+	// included, and must always answer alike: a restart asks again. It must not block or keep among. Nil
+	// lets all pass.
+	Passes func(sub *registry.Subscription, among []*registry.Subscription, eventType string, event []byte) bool
 	// BacklogAge is how old an event may grow while a delivery of it waits, whether its endpoint is
 	// down, disabled or busy: the delivery is then dead-lettered as BacklogExpired, and the log is
 	// free of it. 0 is DefaultBacklogAge. Schedules that take longer are cut short by it.

@@ -12,7 +12,24 @@
 //
 // What is promised: every event that matched is delivered at least once, or found among
 // the dead letters, or dropped because its subscription was deleted; without a crash it is
-// posted once per attempt, never twice. Nothing is promised about order.
+// posted once per attempt, never twice. Order is promised where a subscription asks for it.
+//
+// # Who waits for whom
+//
+//   - After CircuitFailures failed attempts in a row an endpoint's circuit opens: its deliveries
+//     wait in the journal, and now and then the oldest that is due goes out as a probe. One that is
+//     accepted lets one attempt at a time go out, then two, four, up to its limit. A probe is an
+//     attempt like any other, so only deliveries whose next attempt is due are used for it.
+//   - Places under MaxInFlight go to the tenant that has the fewest, and of its endpoints to the one
+//     that has the fewest. Endpoints slower than SlowAfter share a quarter of them.
+//   - Ordered by key (the CloudEvents partitionkey, else the subject), a delivery waits until those of
+//     the same key before it are delivered or dead-lettered, over restarts too. Events without a key wait
+//     for none. At most MaxBlockedKeys keys are blocked at once; beyond, further keys wait too. Test
+//     events and resends are in no order. A change of the ordering holds for what comes after it.
+//   - Where more than MaxEndpointBacklog or MaxTenantBacklog deliveries wait, or one for longer than
+//     BacklogAge, the oldest are dead-lettered as BacklogExpired, of a disabled subscription too.
+//   - A delivery whose event the journal has no more, or finds corrupt, is dead-lettered as
+//     EventMissing or EventCorrupt without an attempt.
 //
 // # What counts as what
 //

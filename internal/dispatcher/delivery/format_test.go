@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -452,7 +453,11 @@ func TestPasses(t *testing.T) {
 	t.Parallel()
 	filtered, open := newReceiver(t), newReceiver(t)
 	r := newRig(t, func(c *Config) {
-		c.Passes = func(sub *registry.Subscription, eventType string, event []byte) bool {
+		c.Passes = func(sub *registry.Subscription, among []*registry.Subscription, eventType string, event []byte) bool {
+			if !slices.Contains(among, sub) {
+				t.Errorf("%s is not among what matched", sub.Name)
+			}
+
 			return sub.Name != "sub-1" || eventType == "a.b" && strings.Contains(string(event), `"id":"in`)
 		}
 	})

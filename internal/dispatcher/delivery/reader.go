@@ -26,6 +26,8 @@ type reader struct {
 	// skipped are the open intervals by subscription.
 	skipped map[string]journal.Interval
 	matches []*registry.Subscription
+	// among is what filter passes on; it holds nothing between events.
+	among []*registry.Subscription
 }
 
 // recover restores the state at the cursor: the matcher as it was there, the endpoints
@@ -278,9 +280,11 @@ func (r *reader) filter(event *journal.Event) {
 	if passes == nil {
 		return
 	}
+	r.among = append(r.among[:0], r.matches...)
 	r.matches = slices.DeleteFunc(r.matches, func(sub *registry.Subscription) bool {
-		return !passes(sub, event.Type, event.Body)
+		return !passes(sub, r.among, event.Type, event.Body)
 	})
+	clear(r.among)
 }
 
 // skipKnown takes out of the matches what the rows of before the start already stand for.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -143,13 +144,21 @@ func (s *sender) request(
 // maxDrain. The status has decided the attempt already, so a body that breaks off or never
 // ends within the deadline changes nothing but that its connection is not used again.
 func readBody(body io.Reader) []byte {
-	kept, err := io.ReadAll(io.LimitReader(body, journal.MaxFailureBody))
+	if body == http.NoBody {
+		return nil
+	}
+	buffer := bodies.Get().(*[journal.MaxFailureBody]byte) //nolint:errcheck,forcetypeassert // The pool's own.
+	defer bodies.Put(buffer)
+	n, err := io.ReadFull(body, buffer[:])
 	if err == nil {
 		_, _ = io.CopyN(io.Discard, body, maxDrain-journal.MaxFailureBody)
 	}
-	if len(kept) == 0 {
+	if n == 0 {
 		return nil
 	}
 
-	return kept
+	return bytes.Clone(buffer[:n])
 }
+
+// bodies are buffers for what is read of responses, most of which say little.
+var bodies = sync.Pool{New: func() any { return new([journal.MaxFailureBody]byte) }}
