@@ -60,9 +60,22 @@ func (cfg *Config) dixa() dixa.Notification {
 	return dixa.Notification{Organization: cfg.DixaOrganization}
 }
 
-// passes tells whether an event passes the filters that a subscription has in its vendor's options.
-func passes(s *registry.Subscription, eventType string, event []byte) bool {
-	return dixa.Passes(s.Options.Dixa, eventType, event) && bird.Passes(s.Options.Bird, eventType, event)
+// passes tells whether an event passes the filters that a subscription has in its vendor's options. At Bird those
+// of the others count too: what one of them filters for goes to none without filters.
+func passes(s *registry.Subscription, among []*registry.Subscription, eventType string, event []byte) bool {
+	if s.Delivery.Format != subscription.FormatBird {
+		return dixa.Passes(s.Options.Dixa, eventType, event)
+	}
+
+	var others []*subscription.BirdOptions
+
+	for _, other := range among {
+		if other != s && other.Delivery.Format == subscription.FormatBird {
+			others = append(others, other.Options.Bird)
+		}
+	}
+
+	return bird.PassesAmong(s.Options.Bird, others, eventType, event)
 }
 
 // sent is what a delivery of an event to a subscription sends, for the logs: nil where its

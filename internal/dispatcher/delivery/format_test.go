@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -50,9 +51,7 @@ func (r *rig) stored(id string, value map[string]any) {
 		"v": 1, "events": []string{"*"}, "enabled": true, "secrets": []any{map[string]any{"text": vectorSecret}},
 		"createdAt": r.clock.Now(), "updatedAt": r.clock.Now(),
 	}
-	for name, one := range value {
-		whole[name] = one
-	}
+	maps.Copy(whole, value)
 	encoded, err := json.Marshal(whole)
 	if err != nil {
 		r.t.Fatal(err)
@@ -81,9 +80,7 @@ func (r *rig) vendor(format subscription.Format, url string, more map[string]any
 	value := map[string]any{
 		"url": url, "delivery": map[string]any{"format": format}, "secrets": []any{map[string]any{"text": secret}},
 	}
-	for name, one := range more {
-		value[name] = one
-	}
+	maps.Copy(value, more)
 	r.stored(id, value)
 
 	return id
@@ -264,9 +261,7 @@ func TestVendorsTerms(t *testing.T) {
 			endpoint.always(c.code)
 			r := newRigAt(t, clock, vendors)
 			settings := map[string]any{"format": c.format}
-			for name, one := range c.delivery {
-				settings[name] = one
-			}
+			maps.Copy(settings, c.delivery)
 			more := map[string]any{"delivery": settings}
 			if c.format == subscription.FormatCloudEvents || c.format == subscription.FormatBird {
 				more["secrets"] = []any{map[string]any{"text": vectorSecret}}

@@ -23,8 +23,8 @@ type account struct {
 
 var _ subscription.API = (*account)(nil)
 
-// Capabilities says what the dispatcher has: every field but delivery.ordering, and the
-// vendors' options where their formats are among Options.Formats.
+// Capabilities says what the dispatcher has: every field, and the vendors' options where their
+// formats are among Options.Formats.
 func (a *account) Capabilities() subscription.Capabilities {
 	hasLedger := a.registry.options.Ledger != nil
 	_, hasBird := a.registry.options.Formats[subscription.FormatBird]
@@ -38,7 +38,7 @@ func (a *account) Capabilities() subscription.Capabilities {
 			subscription.FieldBasic: true, subscription.FieldBearer: true,
 			subscription.FieldHeaders: true, subscription.FieldHeaderSecrets: true,
 			subscription.FieldFormat: true, subscription.FieldTimeout: true, subscription.FieldMaxAttempts: true,
-			subscription.FieldMaxInFlight: true, subscription.FieldRateLimit: true,
+			subscription.FieldMaxInFlight: true, subscription.FieldRateLimit: true, subscription.FieldOrdering: true,
 			subscription.FieldBirdOptions: hasBird, subscription.FieldDixaOptions: hasDixa,
 		},
 		NamesUnique: true,

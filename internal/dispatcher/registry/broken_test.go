@@ -303,12 +303,8 @@ func writeFaults() map[string]fault {
 		"OptionsIgnored": {"what the provider lacks is ignored", "LackingFieldsAreRefusedByName", func(_ *subscription.API, b *broken) {
 			b.draft = func(d *subscription.Draft) { d.Options = subscription.Options{} }
 		}},
-		"OrderingIgnored": {"an ordering the provider lacks is ignored", "LackingFieldsAreRefusedByName", func(_ *subscription.API, b *broken) {
-			b.patch = func(p *subscription.Patch) {
-				if p.Delivery != nil {
-					p.Delivery.Ordering = ""
-				}
-			}
+		"OrderingIgnored": {"an ordering is ignored", "Create/delivery.ordering", func(_ *subscription.API, b *broken) {
+			b.draft = func(d *subscription.Draft) { d.Delivery.Ordering = "" }
 		}},
 		"FormatIgnored": {"another format is delivered than was asked for", "FormatsAreHonouredOrRefused", func(_ *subscription.API, b *broken) {
 			b.draft = func(d *subscription.Draft) { d.Delivery.Format = subscription.FormatCloudEvents }
@@ -421,7 +417,7 @@ func capabilityFaults() map[string]fault {
 	}
 
 	return map[string]fault{
-		"ClaimsOrdering":   claims("Create/delivery.ordering", func(c *subscription.Capabilities) { c.Fields[subscription.FieldOrdering] = true }),
+		"DeniesOrdering":   claims("Create/delivery.ordering", func(c *subscription.Capabilities) { delete(c.Fields, subscription.FieldOrdering) }),
 		"DeniesHeaders":    claims("Create/headers", func(c *subscription.Capabilities) { delete(c.Fields, subscription.FieldHeaders) }),
 		"TakesLacking":     claims("LackingFieldsAreRefusedByName", func(c *subscription.Capabilities) { delete(c.Fields, subscription.FieldHeaders) }),
 		"DeniesUnique":     claims("NameTakenByCreate", func(c *subscription.Capabilities) { c.NamesUnique = false }),
