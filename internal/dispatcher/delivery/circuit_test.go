@@ -44,8 +44,8 @@ func TestCircuitOpensProbesAndCloses(t *testing.T) {
 	r.publish("a.b", ids("e", 30)...)
 	r.state(id, CircuitOpen)
 	eventually(t, "all to wait in the journal", func() bool { backlog, retries := r.rows(id); return backlog == 25 && retries == 5 })
-	for i, wait := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
-		wait *= time.Second
+	for i, seconds := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
+		wait := time.Duration(seconds) * time.Second
 		state, _ := r.engine.Endpoint(id)
 		if left := state.NextProbe.Sub(clock.Now()); left != wait || state.Failures != 5+i || state.Waiting != 30 || state.Queued != 0 {
 			t.Fatalf("probe %d is in %s, want %s; %+v", i, left, wait, state)

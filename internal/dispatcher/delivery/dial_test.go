@@ -108,7 +108,7 @@ func TestConnectTo(t *testing.T) {
 
 	strict := newTransport(NewEgressPolicy(), nil, roots, instead)
 	t.Cleanup(strict.CloseIdleConnections)
-	if _, err := strict.RoundTrip(request()); !errors.Is(err, ErrTargetDenied) { //nolint:bodyclose // There is none with an error.
+	if _, err := strict.RoundTrip(request()); !errors.Is(err, ErrTargetDenied) {
 		t.Errorf("the policy is asked about what is dialled: %v", err)
 	}
 }

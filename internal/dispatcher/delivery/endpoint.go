@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -438,7 +439,7 @@ func (e *Engine) evict(it *item) {
 
 // evictQueue takes out all that waits in an endpoint's queue, and in its lanes.
 func (e *Engine) evictQueue(ep *endpoint) {
-	queue := append(ep.queue, ep.waitingTurns()...)
+	queue := slices.Concat(ep.queue, ep.waitingTurns())
 	ep.queue, ep.retries = nil, 0
 	e.metrics.queued.Sub(float64(len(queue)))
 	for _, it := range queue {

@@ -264,26 +264,32 @@ func (e *Engine) rowGone(ep *endpoint, seq journal.Seq) {
 // retry queues a retry, unless its turn has not come.
 func (e *Engine) retry(ep *endpoint, row journal.RetryRow) bool {
 	it := &item{endpoint: ep, seq: row.Seq, attempts: row.Attempts, retry: true, row: true}
-	if o := ep.order; o != nil {
-		if !o.loaded {
-			return false
-		}
-		if key, known := o.resting[row.Seq]; known {
-			l := o.lanes[key]
-			if l == nil {
-				l = &lane{}
-				o.lanes[key] = l
-			}
-			if l.head != 0 && l.head != row.Seq {
-				l.parked = true
-
-				return false
-			}
-			l.head, l.resting = row.Seq, false
-			it.key = key
-		}
+	if ep.order != nil && !ep.order.resumes(it) {
+		return false
 	}
 	e.enqueue(ep, it)
+
+	return true
+}
+
+// resumes makes a retry its key's head, unless another one is.
+func (o *order) resumes(it *item) bool {
+	key, known := o.resting[it.seq]
+	if !o.loaded || !known {
+		return o.loaded
+	}
+	l := o.lanes[key]
+	if l == nil {
+		l = &lane{}
+		o.lanes[key] = l
+	}
+	if l.head != 0 && l.head != it.seq {
+		l.parked = true
+
+		return false
+	}
+	l.head, l.resting = it.seq, false
+	it.key = key
 
 	return true
 }

@@ -147,7 +147,7 @@ func readBody(body io.Reader) []byte {
 	if body == http.NoBody {
 		return nil
 	}
-	buffer := bodies.Get().(*[journal.MaxFailureBody]byte) //nolint:errcheck,forcetypeassert // The pool's own.
+	buffer := bodies.Get().(*[journal.MaxFailureBody]byte) //nolint:forcetypeassert // The pool's own.
 	defer bodies.Put(buffer)
 	n, err := io.ReadFull(body, buffer[:])
 	if err == nil {

@@ -62,7 +62,7 @@ func (w waiters[T]) Swap(i, j int) {
 }
 
 func (w *waiters[T]) Push(x any) {
-	one := x.(T) //nolint:errcheck,forcetypeassert // The heap's own.
+	one := x.(T) //nolint:forcetypeassert // The heap's own.
 	*w = append(*w, one)
 	one.ranked().at = len(*w)
 }
