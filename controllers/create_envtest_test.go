@@ -53,7 +53,7 @@ var _ = Describe("Creating", func() {
 	})
 
 	It("makes a subscription of everything that a user can say", func(ctx context.Context) {
-		w := newWorld(ctx, withCapabilities(everything))
+		w := newWorld(ctx)
 		w.signingSecret(ctx)
 		w.secret(ctx, "basic", map[string]string{"username": "a-rare-username", "password": "a-rare-password"})
 		w.secret(ctx, "header", map[string]string{"value": "a-rare-header-value\n"})
@@ -279,7 +279,7 @@ var _ = Describe("Creating", func() {
 	})
 
 	It("refuses by name what the provider cannot honour", func(ctx context.Context) {
-		w := newWorld(ctx)
+		w := newWorld(ctx, withCapabilities(func(c *hooklinetest.Capabilities) { delete(c.Fields, subscription.FieldOrdering) }))
 		w.signingSecret(ctx)
 		sub := w.subscription("unsupported", given, func(sub *v1alpha1.WebhookSubscription) {
 			sub.Spec.Delivery = &v1alpha1.Delivery{Ordering: v1alpha1.DeliveryOrderingByKey}
@@ -315,9 +315,6 @@ var _ = Describe("Creating", func() {
 		w.rests(sub, hooklinetest.Current)
 	})
 })
-
-// everything adds what the dispatcher lacks.
-func everything(c *hooklinetest.Capabilities) { c.Fields[subscription.FieldOrdering] = true }
 
 // generatedSecret is the signing secret that Hookline made for a subscription, from its Secret.
 func (w *world) generatedSecret(ctx context.Context, sub *v1alpha1.WebhookSubscription) string {

@@ -158,7 +158,7 @@ var drifts = []struct {
 
 var _ = Describe("Keeping", func() {
 	It("pushes each field that a user changes, alone and once", func(ctx context.Context) {
-		w := newWorld(ctx, withCapabilities(everything))
+		w := newWorld(ctx)
 		w.signingSecret(ctx)
 		w.secret(ctx, "credentials", map[string]string{"token": "a-rare-token", "header": "a-rare-header"})
 		sub := w.subscription("update", given, named("before"))

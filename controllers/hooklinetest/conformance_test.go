@@ -44,7 +44,7 @@ func TestConformance(t *testing.T) {
 		"Rich": {
 			reason: "all that a provider can have",
 			options: []hooklinetest.Option{hooklinetest.WithCapabilities(func(c *hooklinetest.Capabilities) {
-				c.Fields[subscription.FieldOrdering], c.CredentialsReadable = true, true
+				c.CredentialsReadable = true
 			})},
 		},
 		"Vonage": {reason: "a vendor with unique names", options: []hooklinetest.Option{hooklinetest.AsVonage()}},

@@ -59,7 +59,7 @@ func DispatcherCapabilities() Capabilities {
 		subscription.FieldName, subscription.FieldURL, subscription.FieldEvents, subscription.FieldEnabled,
 		subscription.FieldSecret, subscription.FieldBasic, subscription.FieldBearer, subscription.FieldHeaders,
 		subscription.FieldHeaderSecrets, subscription.FieldFormat, subscription.FieldTimeout,
-		subscription.FieldMaxAttempts, subscription.FieldMaxInFlight, subscription.FieldRateLimit,
+		subscription.FieldMaxAttempts, subscription.FieldMaxInFlight, subscription.FieldRateLimit, subscription.FieldOrdering,
 		subscription.FieldBirdOptions, subscription.FieldDixaOptions,
 	} {
 		fields[field] = true
