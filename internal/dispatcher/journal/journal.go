@@ -269,7 +269,7 @@ type Batch struct {
 	Cursor Seq
 	// Outcomes: an attempt row, the latest status of the event type, and, by Result: Delivered,
 	// DeadLettered, Dropped remove the delivery's backlog and retry rows and mark it done while
-	// it stands after the cursor; Retry writes the retry row and removes the backlog row. A Retry
+	// it stands after the cursor, and Delivered clears a dead letter that such a row stood beside; Retry writes the retry row and removes the backlog row. A Retry
 	// without an Attempt moves the row's time and keeps its count of attempts, 0 where there was
 	// no row. See Outcome.Resent for those outside the schedule.
 	Outcomes []Outcome
@@ -279,11 +279,17 @@ type Batch struct {
 	Unmatched []Seq
 	// Skipped are intervals opened or closed.
 	Skipped []Interval
+	// Replays writes or removes replays, the last of each counts. Those of a subscription that is
+	// not there are left out.
+	Replays []Replay
+	// Durable: Settle returns when the batch is durable.
+	Durable bool
 }
 
 // Empty tells whether the batch changes nothing.
 func (b Batch) Empty() bool {
-	return b.Cursor == 0 && len(b.Outcomes) == 0 && len(b.Backlog) == 0 && len(b.Unmatched) == 0 && len(b.Skipped) == 0
+	return b.Cursor == 0 && len(b.Outcomes) == 0 && len(b.Backlog) == 0 && len(b.Unmatched) == 0 && len(b.Skipped) == 0 &&
+		len(b.Replays) == 0
 }
 
 // RetryRow is a delivery that waits for its next attempt.
@@ -369,6 +375,10 @@ type View interface {
 	Skipped(ctx context.Context, subscription string) ([]Interval, error)
 	// EventTypes returns the types a tenant's publishers have used, sorted by name.
 	EventTypes(ctx context.Context, tenant string) ([]EventTypeRow, error)
+	// Replays returns a subscription's replays, oldest first.
+	Replays(ctx context.Context, subscription string) ([]Replay, error)
+	// OpenReplays returns all that are Running or Paused, sorted by subscription and id.
+	OpenReplays(ctx context.Context) ([]Replay, error)
 	// OldestReference is the lowest position that a backlog or retry row refers to; 0 where none does.
 	OldestReference(ctx context.Context) (Seq, error)
 	// FirstAfter returns the position of the first record accepted at or after a time; the end

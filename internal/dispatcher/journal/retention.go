@@ -11,13 +11,13 @@ import (
 const DefaultRetention = 72 * time.Hour
 
 // Retain trims what is older than age, but nothing that a shard's cursor has not passed,
-// nor anything that a backlog or retry row refers to. It returns the position before which
+// nor anything that a backlog or retry row refers to or an open replay needs. It returns the position before which
 // the log was let go of: its first one, where there was nothing to trim.
 func Retain(ctx context.Context, j Journal, shards []Shard, now time.Time, age time.Duration) (Seq, error) {
 	if age <= 0 {
 		return 0, fmt.Errorf("retaining events: the age is %s: it must be positive", age)
 	}
-	before, err := retainable(ctx, j.View(), shards, now.Add(-age))
+	before, err := retainable(ctx, j.View(), shards, now, age)
 	if err != nil {
 		return 0, fmt.Errorf("looking for what to retain: %w", err)
 	}
@@ -30,8 +30,8 @@ func Retain(ctx context.Context, j Journal, shards []Shard, now time.Time, age t
 
 // retainable is the lowest position that must stay. The cursors are read before the
 // references: what is placed in between lies after the cursor that was read.
-func retainable(ctx context.Context, view View, shards []Shard, oldest time.Time) (Seq, error) {
-	before, err := view.FirstAfter(ctx, oldest)
+func retainable(ctx context.Context, view View, shards []Shard, now time.Time, age time.Duration) (Seq, error) {
+	before, err := view.FirstAfter(ctx, now.Add(-age))
 	if err != nil {
 		return 0, err
 	}
@@ -48,6 +48,13 @@ func retainable(ctx context.Context, view View, shards []Shard, oldest time.Time
 	}
 	if reference != 0 {
 		before = min(before, reference)
+	}
+	replay, err := held(ctx, view, now)
+	if err != nil {
+		return 0, err
+	}
+	if replay != 0 {
+		before = min(before, replay)
 	}
 
 	return before, nil

@@ -1,12 +1,15 @@
 package embedded_test
 
 import (
+	"cmp"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -16,6 +19,8 @@ import (
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal/embedded"
 )
+
+var damageStep = flag.Int("damage-step", 0, "flip a bit of every so many bytes; 0 is what each case says")
 
 // TestDamage flips bits in every file of a journal. Whatever is flipped: either it is told
 // of, when opening or when reading, or nothing that was acknowledged is missing or changed.
@@ -45,7 +50,7 @@ func TestDamage(t *testing.T) {
 			}
 			found := 0
 			for path, content := range files(t, fs, testDir) {
-				for at := 0; at < len(content); at += tc.step {
+				for at := 0; at < len(content); at += cmp.Or(*damageStep, tc.step) {
 					if damaged(t, fs, path, content, at, want, tc.reason) {
 						found++
 					}
@@ -104,6 +109,8 @@ func damaged(t *testing.T, fs *vfs.MemFS, path string, content []byte, at int, w
 		return false
 	case err == nil:
 		t.Fatalf("%s: %d events are read, %d were written, and no error", where, len(got), len(want))
+	case !strings.Contains(err.Error(), testDir):
+		t.Errorf("%s: the error names no file: %v", where, err)
 	}
 
 	return true

@@ -137,9 +137,10 @@ func (j *Journal) open() error {
 		return err
 	}
 	j.metrics = metrics
-	j.db, err = pebble.Open(fs.PathJoin(dir, dirStore), j.storeOptions())
+	store := fs.PathJoin(dir, dirStore)
+	j.db, err = pebble.Open(store, j.storeOptions())
 	if err != nil {
-		return storeError("opening the store", err)
+		return storeError("opening the store "+suspect(fs, store, err), err)
 	}
 
 	return j.load()

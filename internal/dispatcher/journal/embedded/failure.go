@@ -162,6 +162,10 @@ func calledBelow(suffix string) bool {
 // storeError wraps an error of the store: what its checksums found is ErrCorrupt.
 func storeError(doing string, err error) error {
 	if pebble.IsCorruptionError(err) {
+		if info := pebble.ExtractDataCorruptionInfo(err); info != nil && !strings.Contains(err.Error(), info.Path) {
+			doing += ": " + info.Path
+		}
+
 		return fmt.Errorf("%s: %w: %w", doing, journal.ErrCorrupt, err)
 	}
 

@@ -130,3 +130,23 @@ func readStart(fs vfs.FS, path string, most int64) ([]byte, error) {
 
 	return content, errors.Join(err, file.Close())
 }
+
+// suspect is the file that an error of opening the store is about: it names each but its
+// options, so where it names none it is these.
+func suspect(fs vfs.FS, store string, err error) string {
+	if strings.Contains(err.Error(), store) {
+		return store
+	}
+	names, listErr := fs.List(store)
+	if listErr != nil {
+		return store
+	}
+	at := ""
+	for _, name := range names {
+		if strings.HasPrefix(name, "OPTIONS-") {
+			at = max(at, name)
+		}
+	}
+
+	return fs.PathJoin(store, at)
+}

@@ -28,6 +28,7 @@ const (
 	kindDeadSum   = 'y' // subscription → counts of its dead letters
 	kindUnmatched = 'n' // block → bitmap
 	kindSkipped   = 'k' // subscription, from → to, reason
+	kindReplay    = 'p' // subscription, id → replay
 	kindType      = 't' // tenant, event type → first and last seen
 	kindMeta      = 'm' // name → value
 )

@@ -41,6 +41,8 @@ type settling struct {
 	sums     map[string]letterSum
 	done     []journal.Ref
 	dueFloor time.Time
+	// replayed are the replays that change.
+	replayed []journal.Replay
 	// key and value are scratch for rows, which the batch copies.
 	key, value []byte
 }
@@ -87,7 +89,11 @@ func (j *Journal) Settle(ctx context.Context, shard journal.Shard, epoch journal
 	if err := w.write(&batch); err != nil {
 		return fmt.Errorf("settling: %w", j.damaged(err))
 	}
-	if err := j.apply(w.batch, pebble.NoSync); err != nil {
+	durability := pebble.NoSync
+	if batch.Durable {
+		durability = pebble.Sync
+	}
+	if err := j.apply(w.batch, durability); err != nil {
 		return fmt.Errorf("settling: %w", err)
 	}
 	w.commit()
@@ -115,6 +121,11 @@ func (j *Journal) checkBatch(batch *journal.Batch) error {
 	for i, interval := range batch.Skipped {
 		if err := checkRef(journal.Ref{Subscription: interval.Subscription, Seq: interval.From}); err != nil {
 			return fmt.Errorf("Skipped[%d]: %w", i, err)
+		}
+	}
+	for i := range batch.Replays {
+		if err := checkReplay(&batch.Replays[i]); err != nil {
+			return fmt.Errorf("Replays[%d]: %w", i, err)
 		}
 	}
 
@@ -166,6 +177,7 @@ func (w *settling) write(batch *journal.Batch) error {
 	for _, interval := range batch.Skipped {
 		w.set(keyNumbered(kindSkipped, interval.Subscription, uint64(interval.From)), encodeInterval(interval))
 	}
+	w.replays(batch.Replays)
 	w.writeStatuses()
 	for subscription, sum := range w.sums {
 		w.set(keyNamed(kindDeadSum, subscription), encodeLetterSum(sum))
@@ -262,7 +274,8 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 	if outcome.Attempt != nil {
 		attempts = outcome.Attempt.Number
 	}
-	if w.j.settled.may(outcome.Subscription, kindBacklog) {
+	paged := w.j.settled.may(outcome.Subscription, kindBacklog)
+	if paged {
 		w.removeNumbered(kindBacklog, outcome.Subscription, uint64(outcome.Seq))
 	}
 	if outcome.Result == journal.Retry {
@@ -277,11 +290,15 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 	if outcome.Seq > w.cursor {
 		w.done = append(w.done, outcome.Ref)
 	}
-	if outcome.Result == journal.DeadLettered {
+	switch {
+	case outcome.Result == journal.DeadLettered:
 		return w.deadLetter(outcome, attempts)
+	case outcome.Result == journal.Delivered && (before != nil || paged) && w.sum(outcome.Subscription).count > 0:
+		// A replay had it tried again.
+		return w.setLetter(outcome.Ref, nil)
+	default:
+		return nil
 	}
-
-	return nil
 }
 
 // resent clears the dead letter that an attempt outside the schedule delivered.
@@ -472,6 +489,9 @@ func (w *settling) commit() {
 	}
 	for subscription, sum := range w.sums {
 		s.letters.replace(subscription, sum)
+	}
+	for i := range w.replayed {
+		s.note(&w.replayed[i])
 	}
 	s.touch()
 }

@@ -32,6 +32,8 @@ type settled struct {
 	changes    map[string]change
 	nextChange uint64
 	letters    letters
+	// replays are the open ones.
+	replays map[replayRef]journal.Replay
 	// dueFloor: no delivery is due before it.
 	dueFloor time.Time
 	// doneRows is about how many marks stand below the cursor.
@@ -61,6 +63,7 @@ func (s *settled) init() {
 	s.refs = map[string]*floors{}
 	s.heads = map[string]uint64{}
 	s.changes = map[string]change{}
+	s.replays = map[replayRef]journal.Replay{}
 	s.dueFloor = minTime
 }
 
@@ -92,6 +95,9 @@ func (s *settled) load(j *Journal) error {
 		if err := s.loadRefs(j, kind); err != nil {
 			return fmt.Errorf("reading the backlog and retries: %w", err)
 		}
+	}
+	if err := s.loadReplays(j); err != nil {
+		return err
 	}
 	lower, upper = kindRange(kindDone)
 

@@ -218,7 +218,7 @@ func (j *Journal) purge() error {
 
 			continue
 		}
-		for _, kind := range []byte{kindVersion, kindAttempt, kindStatus, kindDead, kindSkipped} {
+		for _, kind := range []byte{kindVersion, kindAttempt, kindStatus, kindDead, kindSkipped, kindReplay} {
 			lower, upper := namedRange(kind, id)
 			must(batch.DeleteRange(lower, upper, nil))
 		}
@@ -240,6 +240,7 @@ func (j *Journal) purge() error {
 		delete(s.heads, id)
 		delete(s.changes, id)
 		s.letters.forget(id)
+		s.forgetReplays(id)
 		delete(j.committer.subscriptions, id)
 	}
 	s.touch()
