@@ -505,6 +505,12 @@ func (discardView) ExpiredDeadLetters(context.Context, string) (journal.ExpiredD
 	return journal.ExpiredDeadLetters{}, nil
 }
 
+// Replays implements journal.View.
+func (discardView) Replays(context.Context, string) ([]journal.Replay, error) { return nil, nil }
+
+// OpenReplays implements journal.View.
+func (discardView) OpenReplays(context.Context) ([]journal.Replay, error) { return nil, nil }
+
 // IsUnmatched implements journal.View.
 func (discardView) IsUnmatched(context.Context, journal.Seq) (bool, error) { return false, nil }
 

@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		"Settle":        settleCases(),
 		"View":          viewCases(),
 		"DeadLetters":   deadLetterCases(),
+		"Replays":       replayCases(),
 		groupCrash:      crashCases(),
 	} {
 		t.Run(group, func(t *testing.T) {
