@@ -267,6 +267,9 @@ func member(out *bytes.Buffer, name string, value []byte) {
 
 // quote is text as a JSON string, with no more escaped than JSON asks for.
 func quote(text string) json.RawMessage {
+	if isPlain(text) {
+		return []byte(`"` + text + `"`)
+	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
