@@ -65,12 +65,15 @@ func (p *pace) rest() time.Duration {
 	return p.resumeAt.Sub(p.clock.Now())
 }
 
-// hold leaves the API alone for a time.
+// hold leaves the API alone for a time. A longer one that it asked for before stands: answers to requests made at once
+// come in any order.
 func (p *pace) hold(after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	p.resumeAt = p.clock.Now().Add(after)
+	if until := p.clock.Now().Add(after); until.After(p.resumeAt) {
+		p.resumeAt = until
+	}
 }
 
 // turnError answers that a request's turn comes later than a caller is held up for. Nobody was asked.

@@ -71,6 +71,57 @@ func TestRetryAfterHoldsForAll(t *testing.T) {
 	}
 }
 
+// TestLongestRetryAfterStands: of two that were asked at once, the one that is answered last asks for less.
+func TestLongestRetryAfterStands(t *testing.T) {
+	t.Parallel()
+
+	v := vendors["Vonage"]
+	u := newUpstream(t)
+	clock := clockwork.NewFakeClock()
+	account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{Clock: clock}), u.resource(v))
+	asked, answers := make(chan struct{}, 2), make(chan string, 2)
+
+	u.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == vonage.PathToken {
+			return false
+		}
+
+		asked <- struct{}{}
+
+		w.Header().Set("Retry-After", <-answers)
+		w.WriteHeader(http.StatusTooManyRequests)
+
+		return true
+	})
+
+	limited := make(chan error, 2)
+
+	for range 2 {
+		go func() {
+			_, err := account.Get(t.Context(), "2V1lVz6FeKOuVLEpSU6M0aqkM9b")
+			limited <- err
+		}()
+	}
+
+	<-asked
+	<-asked
+
+	for _, seconds := range []string{"20", "1"} {
+		answers <- seconds
+
+		if err := <-limited; !isLimited(err) {
+			t.Fatalf("the error is %v", err)
+		}
+	}
+
+	u.answer(nil)
+	clock.Advance(19 * time.Second)
+
+	if _, err := account.List(t.Context()); !isLimited(err) {
+		t.Errorf("it was asked before the longer time was over: %v", err)
+	}
+}
+
 // TestProvidersOfOneTokenShareThePace: Dixa counts by the token, whoever has it.
 func TestProvidersOfOneTokenShareThePace(t *testing.T) {
 	t.Parallel()
