@@ -99,7 +99,7 @@ func (Notification) Request(out subscription.Outgoing) (body []byte, header map[
 type envelope struct {
 	Service string          `json:"service"`
 	Event   string          `json:"event"`
-	Payload json.RawMessage `json:"payload"`
+	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
 // readEnvelope reads JSON that is a notification already: the envelope's members and no other, with a service
@@ -145,7 +145,20 @@ func render(text []byte) ([]byte, error) {
 		told.Data = json.RawMessage("{}")
 	}
 
-	return marshal(envelope{Service: service, Event: wireEvent(event), Payload: told.Data})
+	head, err := marshal(envelope{Service: service, Event: wireEvent(event)})
+	if err != nil {
+		return nil, err
+	}
+
+	return withLast(head, "payload", told.Data), nil
+}
+
+// withLast is an object with one member more at its end, whose value stands to the byte: encoding/json would
+// take the blanks out of it.
+func withLast(object []byte, name string, value []byte) []byte {
+	out := append(object[:len(object)-1:len(object)-1], `,"`+name+`":`...)
+
+	return append(append(out, value...), '}')
 }
 
 func isJSON(contentType string) bool {

@@ -151,8 +151,8 @@ func TestEnvelope(t *testing.T) {
 		"Whole": {
 			reason: "service and event are the type's parts; data is kept to the byte",
 			event: `{"specversion":"1.0","id":"e","source":"/s","subject":"x","type":"channels.whatsapp.interaction","time":"2026-08-01T12:00:00Z",` +
-				`"datacontenttype":"application/json; charset=utf-8","data":{"a":1.00,"b":"<&>"}}`,
-			want: `{"service":"channels","event":"whatsapp.interaction","payload":{"a":1.00,"b":"<&>"}}`,
+				`"datacontenttype":"application/json; charset=utf-8","data":{ "a": 1.00, "b":"<&>" } }`,
+			want: `{"service":"channels","event":"whatsapp.interaction","payload":{ "a": 1.00, "b":"<&>" }}`,
 		},
 		"Bare": {
 			reason: "without data the payload is an empty object",

@@ -94,7 +94,7 @@ type envelope struct {
 	EventVersion   string          `json:"event_version"`
 	EventTimestamp string          `json:"event_timestamp"`
 	Organization   Organization    `json:"organization"`
-	Data           json.RawMessage `json:"data"`
+	Data           json.RawMessage `json:"data,omitempty"`
 }
 
 // isEnvelope tells whether JSON is a notification already.
@@ -149,10 +149,23 @@ func (n Notification) render(tenant string, text []byte, at time.Time) ([]byte, 
 		at = parsed
 	}
 
-	return marshal(envelope{
+	head, err := marshal(envelope{
 		EventID: eventID(tenant, told.Source, told.ID), EventFQN: fqn(told.Type), EventVersion: eventVersion,
-		EventTimestamp: wireTime(at), Organization: n.organization(tenant), Data: told.Data,
+		EventTimestamp: wireTime(at), Organization: n.organization(tenant),
 	})
+	if err != nil {
+		return nil, err
+	}
+
+	return withLast(head, "data", told.Data), nil
+}
+
+// withLast is an object with one member more at its end, whose value stands to the byte: encoding/json would
+// take the blanks out of it.
+func withLast(object []byte, name string, value []byte) []byte {
+	out := append(object[:len(object)-1:len(object)-1], `,"`+name+`":`...)
+
+	return append(append(out, value...), '}')
 }
 
 func (n Notification) organization(tenant string) Organization {

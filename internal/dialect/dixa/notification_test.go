@@ -123,10 +123,10 @@ func TestEnvelope(t *testing.T) {
 		"Whole": {
 			reason: "id, type, time and data have their places; data is kept to the byte",
 			event: `{"specversion":"1.0","id":"8967E0C6-fe64-4105-bf71-14ae0c256004","source":"/s","subject":"x","type":"ConversationMessageAdded",` +
-				`"time":"2023-09-15T14:00:00.1239+02:00","datacontenttype":"application/json; charset=utf-8","data":{"a":1.00,"b":"<&>"}}`,
+				`"time":"2023-09-15T14:00:00.1239+02:00","datacontenttype":"application/json; charset=utf-8","data":{ "a": 1.00, "b":"<&>" } }`,
 			want: `{"event_id":"8967e0c6-fe64-4105-bf71-14ae0c256004","event_fqn":"CONVERSATION_MESSAGE_ADDED","event_version":"1",` +
 				`"event_timestamp":"2023-09-15T12:00:00.123Z","organization":{"id":"64b777c3-eb82-49fb-bb3e-294afb5d840c","name":"Your Org Name"},` +
-				`"data":{"a":1.00,"b":"<&>"}}`,
+				`"data":{ "a": 1.00, "b":"<&>" }}`,
 		},
 		"Bare": {
 			reason: "without a time it is the first attempt's, without data an empty object; an id becomes a UUID, a tenant an organization",

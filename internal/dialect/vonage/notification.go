@@ -94,7 +94,7 @@ type envelope struct {
 	Subject         string          `json:"subject,omitempty"`
 	Time            string          `json:"time"`
 	DataContentType string          `json:"datacontenttype"`
-	Data            json.RawMessage `json:"data"`
+	Data            json.RawMessage `json:"data,omitempty"`
 }
 
 // incoming is what is read of an event.
@@ -128,11 +128,24 @@ func render(out subscription.Outgoing) ([]byte, error) {
 		at = parsed
 	}
 	rendered := event.envelope
+	rendered.Data = nil
 	rendered.SpecVersion, rendered.DataContentType = specVersion, jsonMediaType
 	rendered.Time = at.UTC().Format(timeLayout)
 	rendered.ID = notificationID(out.Tenant, event.Source, event.ID, at)
+	head, err := marshal(rendered)
+	if err != nil {
+		return nil, err
+	}
 
-	return marshal(rendered)
+	return withLast(head, "data", event.Data), nil
+}
+
+// withLast is an object with one member more at its end, whose value stands to the byte: encoding/json would
+// take the blanks out of it.
+func withLast(object []byte, name string, value []byte) []byte {
+	out := append(object[:len(object)-1:len(object)-1], `,"`+name+`":`...)
+
+	return append(append(out, value...), '}')
 }
 
 func isJSON(contentType string) bool {

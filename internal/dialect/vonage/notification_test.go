@@ -164,9 +164,9 @@ func TestNotificationEnvelope(t *testing.T) {
 			want:   `"source":"/shop","time":"2023-11-14T21:13:20.0000000Z","datacontenttype":"application/json","data":{}}`,
 		},
 		"DataAsWritten": {
-			reason: "data keeps its numbers and characters",
-			event:  event(`,"data":{"n":1.00,"big":12345678901234567890,"html":"<a&b>","ü":null}`),
-			want:   `"data":{"n":1.00,"big":12345678901234567890,"html":"<a&b>","ü":null}}`,
+			reason: "data keeps its numbers, characters and blanks",
+			event:  event(`,"data":{ "n": 1.00,"big":12345678901234567890,"html":"<a&b>","ü":null }`),
+			want:   `"data":{ "n": 1.00,"big":12345678901234567890,"html":"<a&b>","ü":null }}`,
 		},
 		"DataNull": {reason: "null is data", event: event(`,"data":null`), want: `"data":null}`},
 		"TimeZone": {
