@@ -46,7 +46,7 @@ func creating(v vendor) {
 			Expect(remote.URL).To(Equal(receiver))
 			Expect(remote.Enabled).To(BeTrue())
 		}
-		Expect(w.proxy.count(opCreate)).To(Equal(len(remotes)))
+		Expect(w.proxy.taken(opCreate)).To(Equal(len(remotes)))
 		w.holdsSecret(ctx, sub)
 		w.rests(sub, hooklinetest.Current)
 	})
@@ -194,8 +194,8 @@ func changing(v vendor) {
 				Expect(shown(after[i])).NotTo(Equal(shown(before[i])))
 				Expect(after[i].Events).To(Equal(before[i].Events))
 			}
-			Expect(w.proxy.count(opUpdate)).To(Equal(len(after)), "one change each")
-			Expect(w.proxy.count(opCreate, opDelete)).To(Equal(len(after)))
+			Expect(w.proxy.taken(opUpdate)).To(Equal(len(after)), "one change each")
+			Expect(w.proxy.taken(opCreate, opDelete)).To(Equal(len(after)))
 			w.rests(sub, hooklinetest.Current)
 		})
 	}
@@ -228,7 +228,7 @@ func changing(v vendor) {
 		mended := w.synced(ctx, sub)[0]
 		Expect(mended.ID).To(Equal(remote.ID))
 		Expect(mended.Enabled).To(BeTrue())
-		Expect(w.proxy.count(opUpdate)).To(Equal(1), "one PATCH of what differs")
+		Expect(w.proxy.taken(opUpdate)).To(Equal(1), "one PATCH of what differs")
 		w.rests(sub, hooklinetest.Current)
 	})
 
@@ -242,7 +242,7 @@ func changing(v vendor) {
 		Eventually(ctx, func() int { return len(w.remotes(ctx)) }).Should(Equal(len(before)))
 		after := w.synced(ctx, sub)
 		Expect(after[0].ID).NotTo(Equal(before[0].ID))
-		Expect(w.proxy.count(opCreate)).To(Equal(len(before) + 1))
+		Expect(w.proxy.taken(opCreate)).To(Equal(len(before) + 1))
 		w.rests(sub, hooklinetest.Current)
 	})
 
@@ -256,7 +256,7 @@ func changing(v vendor) {
 			digest := sub.Status.Secret.Digest
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "signing"}}
 			change(ctx, w, secret, func(s *corev1.Secret) { s.Data = map[string][]byte{"key": []byte(v.other)} })
-			Eventually(ctx, func() int { return w.proxy.count(opUpdate) }).Should(Equal(len(before)))
+			Eventually(ctx, func() int { return w.proxy.taken(opUpdate) }).Should(Equal(len(before)))
 			Eventually(ctx, func(ctx context.Context) (string, error) {
 				err := w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub)
 

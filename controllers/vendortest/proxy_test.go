@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -203,6 +204,19 @@ func (p *proxy) count(which ...op) int {
 			if one.Op == wanted {
 				n++
 			}
+		}
+	}
+
+	return n
+}
+
+// taken is how many requests of these operations the vendor has carried out. It may have refused others for
+// coming too fast.
+func (p *proxy) taken(which ...op) int {
+	n := 0
+	for _, one := range p.since(0) {
+		if one.Status/100 == 2 && slices.Contains(which, one.Op) {
+			n++
 		}
 	}
 
