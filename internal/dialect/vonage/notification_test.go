@@ -86,7 +86,7 @@ func outgoing(event string) subscription.Outgoing {
 func TestNotificationVector(t *testing.T) {
 	t.Parallel()
 	// The order of members is the vendor's, whatever the event's.
-	event := `{"data": { }, "subject":"1","source":"/agent","id":"2VejGqWZPqHXHVNcfUPUO8IASAp","specversion":"1.0",
+	event := `{"data": {}, "subject":"1","source":"/agent","id":"2VejGqWZPqHXHVNcfUPUO8IASAp","specversion":"1.0",
 		"type":"agent.presencechanged.v1","time":"2023-09-20T09:49:06.6134321Z","traceparent":"00-1-2-3"}`
 	body, header, err := vonage.Notification{}.Request(outgoing(event))
 	if err != nil {
