@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -34,15 +35,9 @@ func (a *acknowledged) snapshot() *acknowledged {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := &acknowledged{events: map[journal.Seq]string{}, versions: map[string]journal.Revision{}, retries: map[journal.Seq]bool{}}
-	for seq, id := range a.events {
-		out.events[seq] = id
-	}
-	for id, revision := range a.versions {
-		out.versions[id] = revision
-	}
-	for seq := range a.retries {
-		out.retries[seq] = true
-	}
+	maps.Copy(out.events, a.events)
+	maps.Copy(out.versions, a.versions)
+	maps.Copy(out.retries, a.retries)
 
 	return out
 }
@@ -248,7 +243,7 @@ func TestCheckpointRefused(t *testing.T) {
 func TestCheckpointElsewhere(t *testing.T) {
 	t.Parallel()
 	const memory = "/dev/shm"
-	elsewhere, err := os.MkdirTemp(memory, "hookline-")
+	elsewhere, err := os.MkdirTemp(memory, "hookline-") //nolint:usetesting // It must be on the other file system.
 	if err != nil {
 		t.Skipf("There is no file system in %s: %v", memory, err)
 	}
