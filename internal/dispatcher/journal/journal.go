@@ -268,10 +268,11 @@ type Batch struct {
 	// final for every subscription that it matched.
 	Cursor Seq
 	// Outcomes: an attempt row, the latest status of the event type, and, by Result: Delivered,
-	// DeadLettered, Dropped remove the delivery's backlog and retry rows and mark it done while
-	// it stands after the cursor, and Delivered clears a dead letter that such a row stood
-	// beside; Retry writes the retry row and removes the backlog row. A Retry without an Attempt moves the row's time and keeps its count of attempts, 0 where there was
-	// no row. See Outcome.Resent for those outside the schedule.
+	// DeadLettered, Dropped remove the delivery's backlog and retry rows and mark it done while it
+	// stands after the cursor, and Delivered clears a dead letter that such a row stood beside; Retry
+	// writes the retry row and removes the backlog row. A Retry without an Attempt moves the row's
+	// time and keeps its count of attempts, 0 where there was no row. See Outcome.Resent for those
+	// outside the schedule.
 	Outcomes []Outcome
 	// Backlog appends deliveries to their subscription's pages.
 	Backlog []Ref
