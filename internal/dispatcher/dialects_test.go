@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,8 @@ import (
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/native"
 	"github.com/hookline-dev/hookline/internal/dialect/vonage"
+	"github.com/hookline-dev/hookline/internal/dispatcher"
+	"github.com/hookline-dev/hookline/internal/dispatcher/tokens"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -459,5 +464,38 @@ func TestVonageClients(t *testing.T) {
 		if got := s.send(t, http.MethodGet, path, header, ""); got.status != want {
 			t.Errorf("GET %s by an access token of Vonage's: %d %s", path, got.status, got.body)
 		}
+	}
+}
+
+// TestVonageTokensOutliveRestarts: a program keeps its access token for the two hours that it was told.
+func TestVonageTokensOutliveRestarts(t *testing.T) {
+	t.Parallel()
+	dir, tokensDir := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(tokensDir, support+".admin"), []byte(tokenOf(support, "admin")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve := func(r *http.Request) *httptest.ResponseRecorder {
+		t.Helper()
+		d, err := dispatcher.New(t.Context(), dispatcher.Config{DataDir: dir, Authenticator: tokens.Open(tokensDir, tokens.Options{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := httptest.NewRecorder()
+		d.Handler().ServeHTTP(recorder, r)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		return recorder
+	}
+	ask := httptest.NewRequestWithContext(t.Context(), http.MethodPost, vonage.PathToken, strings.NewReader(
+		"grant_type=client_credentials&client_id="+support+"&client_secret="+tokenOf(support, "admin")))
+	ask.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	token, _ := member(t, serve(ask).Body.Bytes(), "access_token").(string)
+
+	list := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/webhooks/subscriptions", nil)
+	list.Header = http.Header{"Authorization": {"bearer " + token}, "Accept": {vonage.MediaType}}
+	if got := serve(list); got.Code != http.StatusOK {
+		t.Errorf("after a restart its token answers %d %s", got.Code, got.Body)
 	}
 }

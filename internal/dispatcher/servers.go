@@ -17,7 +17,11 @@ import (
 
 // routes are what the listener serves: nothing without authentication.
 func (d *Dispatcher) routes() (http.Handler, error) {
-	issuer, err := vonage.NewIssuer(vonage.IssuerConfig{Clients: d.vonageClient, Clock: d.clock, Log: d.log})
+	key, err := readTokenKey(d.cfg.DataDir, d.log)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := vonage.NewIssuer(vonage.IssuerConfig{Clients: d.vonageClient, Key: key, Clock: d.clock, Log: d.log})
 	if err != nil {
 		return nil, fmt.Errorf("building the Vonage API: %w", err)
 	}
