@@ -12,7 +12,7 @@ type Outgoing struct {
 	URL string
 	// Event is the event as CloudEvents 1.0 JSON, structured mode.
 	Event []byte
-	// First is when the delivery's first attempt was made, or is about to be; Now is this one's time.
+	// First is the time that stays the same over retries: when the event was accepted. Now is this attempt's.
 	First time.Time
 	Now   time.Time
 	// Secrets are the signing secrets in their text form, the current one first; those after it

@@ -19,7 +19,7 @@ import (
 const (
 	// HeaderSignature is the signature in Base64.
 	HeaderSignature = "messagebird-signature"
-	// HeaderTimestamp is when the notification was first sent, in Unix seconds: retries keep it.
+	// HeaderTimestamp is when the event was accepted, in Unix seconds: retries keep it.
 	HeaderTimestamp = "messagebird-request-timestamp"
 	// HeaderRequestID is the delivery's id, which the logs have too.
 	HeaderRequestID = "messagebird-request-id"
@@ -41,7 +41,7 @@ const (
 )
 
 // Notification is how Bird delivers: its envelope as JSON, signed by the current secret alone, since the
-// vendor documents one signature, with the time of the first attempt.
+// vendor documents one signature, with the time that stays over retries.
 //
 // An event becomes a notification so: its type, which must begin with one of the vendor's services, parts into
 // service and event; its data is the payload, {} where there is none. Its id, time, source, subject and

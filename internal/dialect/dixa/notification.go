@@ -37,8 +37,8 @@ type Organization struct {
 // vendor documents one signature.
 //
 // An event becomes a notification so: event_id is the event's id where that is a UUID, and a UUID made of
-// tenant, source and id elsewhere; event_fqn is its type in capitals; event_timestamp its time, or the
-// first attempt's; data its data, {} where there is none. Source, subject and extensions have no place.
+// tenant, source and id elsewhere; event_fqn is its type in capitals; event_timestamp its time, or when it
+// was accepted; data its data, {} where there is none. Source, subject and extensions have no place.
 // An event whose data is a whole envelope of Dixa's, as one relayed has, is that envelope, to the byte.
 type Notification struct {
 	// Organization tells a tenant's; nil, or an empty answer, is the tenant's name with a UUID made of it.
