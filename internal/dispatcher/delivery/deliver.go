@@ -52,7 +52,7 @@ func (e *Engine) deliver(it *item) {
 		e.metrics.firstDelay.Observe(max(0, e.cfg.Clock.Since(event.Accepted).Seconds()))
 	}
 	id := DeliveryID(event.Tenant, event.Source, event.ID, sub.ID)
-	x := e.sender.send(e.sending, sub, event, id)
+	x := e.attempt(it, sub, event, id)
 	if x.code == 0 && x.verdict != verdictRejected && e.sending.Err() != nil {
 		// It was broken off from here: the endpoint is not to blame.
 		e.putBack(it, false)

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -39,6 +40,8 @@ type item struct {
 	// started is when its attempt began; probe: it tries an endpoint whose circuit is open.
 	started time.Time
 	probe   bool
+	// worker makes its attempt, nil but for then.
+	worker *worker
 	// late: it has been under way for SlowAfter. Until then it is listed with its neighbours.
 	late, listed  bool
 	before, after *item
@@ -52,7 +55,8 @@ type origin struct {
 	open  int
 }
 
-// endpoint is where one subscription's deliveries go. Its fields belong to the engine's lock.
+// endpoint is where one subscription's deliveries go. Its fields belong to the engine's lock, but
+// for what is atomic.
 type endpoint struct {
 	id string
 	// sendable: the subscription is there, enabled and not suspended.
@@ -78,6 +82,9 @@ type endpoint struct {
 	class   class
 	late    int
 	latency time.Duration
+
+	// wire is what its requests have in common, for the version that was sent last.
+	wire atomic.Pointer[wire]
 
 	circuit circuit
 	// order is nil unless deliveries are ordered by key.
@@ -327,8 +334,7 @@ func (e *Engine) start(ep *endpoint) bool {
 	e.underWay.add(it)
 	e.took(ep, 1)
 	e.metrics.inFlight.Inc()
-	e.senders.Add(1)
-	go e.deliver(it)
+	e.dispatch(it)
 
 	return true
 }
@@ -387,6 +393,7 @@ func (e *Engine) left(it *item) {
 	e.underWay.remove(it)
 	e.took(ep, -1)
 	e.metrics.inFlight.Dec()
+	e.rest(it)
 	if it.late {
 		e.classify(ep)
 	}

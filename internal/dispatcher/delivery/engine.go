@@ -35,6 +35,8 @@ type Engine struct {
 	feeding chan struct{}
 	// senders counts the attempts under way.
 	senders sync.WaitGroup
+	// workers counts those who make them.
+	workers sync.WaitGroup
 	// sending is what attempts run under. Set by Run, before anything is accepted.
 	sending context.Context //nolint:containedctx // It belongs to Run, not to a call.
 
@@ -42,6 +44,8 @@ type Engine struct {
 	// accepting: attempts may start.
 	accepting bool
 	endpoints map[string]*endpoint
+	// idle are the workers that wait for an attempt to make.
+	idle []*worker
 	// tenants are those of the endpoints, lines who waits for the global cap, by class.
 	tenants map[string]*tenantState
 	lines   [classes]line
@@ -229,6 +233,7 @@ func (e *Engine) drain(abort context.CancelFunc) {
 		}
 		e.stopProbing(ep)
 	}
+	e.dismiss()
 	e.mu.Unlock()
 
 	done := make(chan struct{})
@@ -247,6 +252,7 @@ func (e *Engine) drain(abort context.CancelFunc) {
 	}
 	abort()
 	<-done
+	e.workers.Wait()
 
 	// What still holds the cursor is placed, so that the next start need not match it again.
 	e.mu.Lock()

@@ -14,7 +14,6 @@ import (
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
-	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
 const (
@@ -50,17 +49,27 @@ type exchange struct {
 	schedule Schedule
 }
 
-// send posts one event. It always returns: at the attempt's timeout, at the latest.
+// wire prepares the requests to a subscription.
+func (s *sender) wire(sub *registry.Subscription) *wire {
+	return newWire(sub, s.formats.of(sub), s.agent)
+}
+
+// send makes one attempt at an event. It always returns: at the attempt's timeout, at the latest.
 func (s *sender) send(ctx context.Context, sub *registry.Subscription, event *journal.Event, deliveryID string) exchange {
-	started := s.clock.Now()
-	how := s.formats.of(sub)
-	if how == nil {
-		return exchange{ended: started, text: noFormat(sub.Delivery.Format).text, verdict: verdictRejected}
-	}
-	ctx, cancel := context.WithTimeout(ctx, how.timeoutFor(sub))
+	w := s.wire(sub)
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 
-	x, err := s.exchange(ctx, how, sub, event, deliveryID, started)
+	return s.attempt(ctx, w, event, deliveryID)
+}
+
+// attempt posts one event. The context ends with the attempt's timeout.
+func (s *sender) attempt(ctx context.Context, w *wire, event *journal.Event, deliveryID string) exchange {
+	started, how := s.clock.Now(), w.how
+	if how == nil {
+		return exchange{ended: started, text: noFormat(w.sub.Delivery.Format).text, verdict: verdictRejected}
+	}
+	x, err := s.exchange(ctx, w, event, deliveryID, started)
 	x.ended = s.clock.Now()
 	x.latency = x.ended.Sub(started)
 	x.verdict, x.schedule = how.judge(x.code), how.schedule
@@ -76,9 +85,9 @@ func (s *sender) send(ctx context.Context, sub *registry.Subscription, event *jo
 }
 
 func (s *sender) exchange(
-	ctx context.Context, how *format, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
+	ctx context.Context, w *wire, event *journal.Event, deliveryID string, now time.Time,
 ) (exchange, error) {
-	request, err := s.request(ctx, how, sub, event, deliveryID, now)
+	request, err := w.signed(ctx, event, deliveryID, now)
 	if err != nil {
 		return exchange{}, err
 	}
@@ -98,46 +107,6 @@ func (s *sender) exchange(
 	}
 
 	return x, nil
-}
-
-// request makes the signed request. The subscription's own headers go first, so that none
-// of them can stand in for one of the format's.
-func (s *sender) request(
-	ctx context.Context, how *format, sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time,
-) (*http.Request, error) {
-	body := event.Body
-	var vendor http.Header
-	if how.notification != nil {
-		var err error
-		if body, vendor, err = how.render(sub, event, deliveryID, now); err != nil {
-			return nil, err
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, sub.URL, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
-	}
-	for _, header := range sub.Headers {
-		request.Header.Set(header.Name, header.Value)
-	}
-	switch sub.Authorization.SchemeOrNone() {
-	case subscription.SchemeBasic:
-		request.SetBasicAuth(sub.Authorization.Username, sub.Authorization.Password)
-	case subscription.SchemeBearer:
-		request.Header.Set("Authorization", "Bearer "+sub.Authorization.Token)
-	case subscription.SchemeNone:
-	}
-	if request.Header.Get("User-Agent") == "" {
-		request.Header.Set("User-Agent", s.agent)
-	}
-	if how.notification != nil {
-		setVendor(request.Header, vendor)
-
-		return request, nil
-	}
-	request.Header.Set("Content-Type", contentType)
-
-	return request, setSignature(request.Header, sub, deliveryID, now, body)
 }
 
 // readBody keeps the body's beginning, of which the journal may keep less, and reads on to

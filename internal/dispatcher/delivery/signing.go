@@ -7,9 +7,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	stdhash "hash"
 	"net/http"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
@@ -39,48 +40,106 @@ var deliveryIDEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").
 // hash in base32. It is the same over retries, resends, restarts and replicas, so receivers
 // may drop what they have seen.
 func DeliveryID(tenant, source, id, subscriptionID string) string {
-	hash := sha256.New()
-	var length [binary.MaxVarintLen64]byte
-	for _, part := range []string{tenant, source, id, subscriptionID} {
+	// Most are short enough for the array, which then needs no heap.
+	const most = 256
+	content := make([]byte, 0, most)
+	for _, part := range [...]string{tenant, source, id, subscriptionID} {
 		// Lengths keep ("ab", "c") and ("a", "bc") apart.
-		hash.Write(length[:binary.PutUvarint(length[:], uint64(len(part)))])
-		hash.Write([]byte(part))
+		content = binary.AppendUvarint(content, uint64(len(part)))
+		content = append(content, part...)
 	}
+	sum := sha256.Sum256(content)
+	text := make([]byte, 0, len(deliveryIDPrefix)+2*deliveryIDBytes)
 
-	return deliveryIDPrefix + deliveryIDEncoding.EncodeToString(hash.Sum(nil)[:deliveryIDBytes])
+	return string(deliveryIDEncoding.AppendEncode(append(text, deliveryIDPrefix...), sum[:deliveryIDBytes]))
 }
 
 // Sign is one entry of the webhook-signature header: "v1," and the base64 of the
 // HMAC-SHA256 of "id.timestamp.body". at is the time of this attempt; its whole seconds count.
 func Sign(key []byte, id string, at time.Time, body []byte) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(id))
-	mac.Write([]byte{'.'})
-	mac.Write(strconv.AppendInt(nil, at.Unix(), 10))
-	mac.Write([]byte{'.'})
-	mac.Write(body)
+	making := signature{mac: hmac.New(sha256.New, key)}
 
-	return signatureVersion + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return string(making.sign(nil, id, at, body))
 }
+
+// signatureHeaders is how many headers setSignature sets.
+const signatureHeaders = 3
 
 // setSignature sets the three headers. Every secret that holds then signs, the current one
 // first, so that receivers may change over while a secret rotates.
-func setSignature(header http.Header, sub *registry.Subscription, id string, at time.Time, body []byte) error {
-	secrets := sub.SigningSecrets(at)
-	signatures := make([]string, 0, len(secrets))
-	for _, secret := range secrets {
-		key, err := subscription.SigningKey(secret)
-		if err != nil {
-			return fmt.Errorf("reading the signing secret: %w", err)
+func setSignature(header http.Header, signers []*signer, id string, at time.Time, body []byte) error {
+	const most = 128
+	signatures := make([]byte, 0, most)
+	for _, one := range signers {
+		if !one.secret.Holds(at) {
+			continue
 		}
-		signatures = append(signatures, Sign(key, id, at, body))
+		if one.err != nil {
+			return one.err
+		}
+		if len(signatures) > 0 {
+			signatures = append(signatures, ' ')
+		}
+		signatures = one.sign(signatures, id, at, body)
 	}
 	if len(signatures) == 0 {
 		return errNoSecret
 	}
-	header.Set(HeaderID, id)
-	header.Set(HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
-	header.Set(HeaderSignature, strings.Join(signatures, " "))
+	values := [signatureHeaders]string{id, strconv.FormatInt(at.Unix(), 10), string(signatures)}
+	header[HeaderID], header[HeaderTimestamp], header[HeaderSignature] = values[0:1:1], values[1:2:2], values[2:3:3]
 
 	return nil
+}
+
+// signer signs with one secret.
+type signer struct {
+	secret registry.Secret
+	key    []byte
+	// err says why it cannot.
+	err error
+	// idle is what the last one to sign has left behind, so that the next one need not make it.
+	idle atomic.Pointer[signature]
+}
+
+// signature is one signature in the making.
+type signature struct {
+	mac     stdhash.Hash
+	scratch []byte
+}
+
+// newSigners are one for each secret, in their order.
+func newSigners(secrets []registry.Secret) []*signer {
+	signers := make([]*signer, 0, len(secrets))
+	for _, secret := range secrets {
+		one := &signer{secret: secret}
+		if one.key, one.err = subscription.SigningKey(secret.Text); one.err != nil {
+			one.err = fmt.Errorf("reading the signing secret: %w", one.err)
+		}
+		signers = append(signers, one)
+	}
+
+	return signers
+}
+
+// sign appends what Sign returns.
+func (s *signer) sign(to []byte, id string, at time.Time, body []byte) []byte {
+	making := s.idle.Swap(nil)
+	if making == nil {
+		making = &signature{mac: hmac.New(sha256.New, s.key)}
+	}
+	to = making.sign(to, id, at, body)
+	making.mac.Reset()
+	s.idle.Store(making)
+
+	return to
+}
+
+func (s *signature) sign(to []byte, id string, at time.Time, body []byte) []byte {
+	s.scratch = append(append(s.scratch[:0], id...), '.')
+	s.scratch = append(strconv.AppendInt(s.scratch, at.Unix(), 10), '.')
+	s.mac.Write(s.scratch)
+	s.mac.Write(body)
+	s.scratch = s.mac.Sum(s.scratch[:0])
+
+	return base64.StdEncoding.AppendEncode(append(to, signatureVersion...), s.scratch)
 }

@@ -68,11 +68,11 @@ func TestSetSignatureDuringRotation(t *testing.T) {
 		"expired":  "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("e", 32))),
 	}
 	header := http.Header{}
-	err := setSignature(header, &registry.Subscription{Secrets: []registry.Secret{
+	err := setSignature(header, newSigners([]registry.Secret{
 		{Text: texts["current"]},
 		{Text: texts["previous"], Until: now.Add(time.Nanosecond)},
 		{Text: texts["expired"], Until: now},
-	}}, vectorID, now, []byte(vectorBody))
+	}), vectorID, now, []byte(vectorBody))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestSetSignatureWithoutSecret(t *testing.T) {
 		"Garbage": {{Text: "whsec_?"}},
 	} {
 		header := http.Header{}
-		err := setSignature(header, &registry.Subscription{Secrets: secrets}, vectorID, now, nil)
+		err := setSignature(header, newSigners(secrets), vectorID, now, nil)
 		if err == nil || len(header) > 0 {
 			t.Errorf("%s: error %v, headers %v: nothing must go out unsigned", name, err, header)
 		}

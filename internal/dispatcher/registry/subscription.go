@@ -17,6 +17,9 @@ type Secret struct {
 	Until time.Time
 }
 
+// Holds tells whether a secret signs at a time.
+func (s Secret) Holds(at time.Time) bool { return !s.expired(at) }
+
 func (s Secret) expired(at time.Time) bool { return !s.Until.IsZero() && !s.Until.After(at) }
 
 // Subscription is one version of a subscription with everything that is needed to
