@@ -36,6 +36,7 @@ import (
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/controllers"
+	"github.com/hookline-dev/hookline/internal/cmd/backup"
 	"github.com/hookline-dev/hookline/internal/cmd/options"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dispatcher"
@@ -55,6 +56,7 @@ Commands:
   all         controllers and dispatcher in one process, one replica, journal on a volume
   manager     controllers alone, any number of replicas, leader election
   dispatcher  the dispatcher alone, without Kubernetes
+  backup      copy the journal of a running dispatcher
   version     print the version
 
 "hookline COMMAND --help" lists a command's flags.
@@ -123,6 +125,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 
 		return runManager(ctx, opts)
+	case "backup":
+		return backup.Run(ctx, args[1:], stdout, stderr) //nolint:wrapcheck // It has been explained where it was found.
 	case "version", "--version":
 		fmt.Fprintln(stdout, versionText())
 
@@ -132,7 +136,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 		return nil
 	default:
-		fmt.Fprintf(stderr, "hookline: unknown command %q: use all, manager or dispatcher\n\n%s", args[0], usage)
+		fmt.Fprintf(stderr, "hookline: unknown command %q: use all, manager, dispatcher or backup\n\n%s", args[0], usage)
 
 		return options.ErrUsage
 	}

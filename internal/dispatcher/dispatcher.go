@@ -215,6 +215,7 @@ func (d *Dispatcher) Run(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	group.Go(func() error { return d.watchJournal(groupCtx) })
+	group.Go(func() error { return d.serveControl(groupCtx) })
 	group.Go(func() error { return d.retain(groupCtx) })
 	group.Go(func() error {
 		<-groupCtx.Done()

@@ -52,9 +52,12 @@ func readIdentity(dir string) (string, error) {
 	return id, writeIdentity(path, id)
 }
 
+// identityContent is what the file holds.
+func identityContent(id string) []byte { return []byte(id + " " + identitySum(id) + "\n") }
+
 // writeIdentity writes by way of another name, so that a crash leaves no half of it.
 func writeIdentity(path, id string) error {
-	if err := os.WriteFile(path+".new", []byte(id+" "+identitySum(id)+"\n"), identityMode); err != nil {
+	if err := os.WriteFile(path+".new", identityContent(id), identityMode); err != nil {
 		return fmt.Errorf("writing the journal's identity: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
