@@ -130,6 +130,8 @@ func (d *Dispatcher) handleBackup(w http.ResponseWriter, r *http.Request) {
 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// Whoever asked may be gone; the log has what happened.
-	_ = json.NewEncoder(w).Encode(answer)
+
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		d.log.Warn("Failed to answer who asked for a backup", "error", err)
+	}
 }
