@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/dialect/native"
@@ -77,11 +79,15 @@ type stage struct {
 	url      string
 	receiver *receiver
 	log      *log
+
+	mu sync.Mutex
+	// paces are what each tenant's clients of Dixa share, as they share its token.
+	paces map[string]*rate.Limiter
 }
 
 func newStage(t *testing.T, change func(*dispatcher.Config)) *stage {
 	t.Helper()
-	s := &stage{receiver: newReceiver(t), log: &log{}}
+	s := &stage{receiver: newReceiver(t), log: &log{}, paces: map[string]*rate.Limiter{}}
 	dir := t.TempDir()
 	for _, tenant := range []string{support, sales} {
 		for _, right := range []string{"admin", "publish"} {
@@ -300,9 +306,20 @@ func (s *stage) vonage(t *testing.T, tenant string) *vonage.Client {
 
 func (s *stage) dixa(t *testing.T, tenant, version string) *dixa.Client {
 	t.Helper()
-	client, err := dixa.NewClient(dixa.ClientConfig{BaseURL: s.url + version, Token: admin(tenant)})
+	client, err := dixa.NewClient(dixa.ClientConfig{BaseURL: s.url + version, Token: admin(tenant), Limiter: s.pace(tenant)})
 
 	return must(t, client, err)
+}
+
+// pace spaces a tenant's requests to Dixa's API, of both its versions, by less than the bound.
+func (s *stage) pace(tenant string) *rate.Limiter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.paces[tenant] == nil {
+		s.paces[tenant] = rate.NewLimiter(dixa.RequestsPerSecond, dixa.Burst-1)
+	}
+
+	return s.paces[tenant]
 }
 
 func (s *stage) bird(t *testing.T, tenant, workspace string) *bird.Client {
