@@ -52,16 +52,22 @@ func explain(body []byte) string {
 }
 
 // portError makes the port's error of a refusal. A 400 is about what was sent only where
-// something was, and a 404 about a subscription only where one was named.
+// something was, and a 404 about a subscription only where one was named and the API said so: a
+// proxy's page, or an ingress's, does not say that a subscription is gone.
 func (c *Client) portError(call call, got answer, secrets []string) error {
-	message := orStatus(scrub(explain(got.body), secrets), got.status)
+	explained := explain(got.body)
+	message := orStatus(scrub(explained, secrets), got.status)
 	switch got.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: got.status == http.StatusForbidden, Message: message}
 	case http.StatusTooManyRequests:
 		return &subscription.RateLimitedError{After: retryAfter(got.header.Get("Retry-After"), c.clock.Now())}
 	case http.StatusNotFound, http.StatusGone:
-		if call.id != nil {
+		switch {
+		case call.id == nil:
+		case explained == "":
+			return fmt.Errorf("the API answered %d: %w", got.status, shapeError(`{"message"} with a status that denies a subscription`))
+		default:
 			return subscription.ErrNotFound
 		}
 	case http.StatusConflict:
