@@ -200,6 +200,7 @@ func (e *Engine) probeNow(ep *endpoint) {
 	e.stopProbing(ep)
 	c.probing = true
 	e.wantMore(ep)
+	e.pumpReplay(ep)
 }
 
 func (e *Engine) stopProbing(ep *endpoint) {

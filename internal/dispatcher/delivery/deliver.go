@@ -28,7 +28,12 @@ func (e *Engine) deliver(it *item) {
 
 		return
 	}
-	event, err := e.payloads.get(e.sending, it.seq)
+	event, err := e.eventOf(sub, it)
+	if it.replay != nil && (errors.Is(err, ErrNoEvent) || it.replay.row.FailuresOnly && lost(err) != "") {
+		e.lostReplayed(it, fatePassed)
+
+		return
+	}
 	if reason := lost(err); reason != "" {
 		e.cfg.Log.Error("Dead-lettered a delivery whose event cannot be read", "subscription", sub.ID, "tenant", sub.Tenant,
 			"position", it.seq, "reason", reason, "error", err)
@@ -48,7 +53,7 @@ func (e *Engine) deliver(it *item) {
 
 		return
 	}
-	if it.attempts == 0 {
+	if it.attempts == 0 && it.replay == nil {
 		e.metrics.firstDelay.Observe(max(0, e.cfg.Clock.Since(event.Accepted).Seconds()))
 	}
 	id := DeliveryID(event.Tenant, event.Source, event.ID, sub.ID)
@@ -61,7 +66,22 @@ func (e *Engine) deliver(it *item) {
 	}
 	attempt := x.attempt(sub, event, id)
 	attempt.Seq, attempt.Number = it.seq, it.attempts+1
-	e.conclude(it, e.outcome(sub, x, attempt), x)
+	outcome := e.outcome
+	if it.replay != nil {
+		outcome = func(sub *registry.Subscription, x exchange, attempt journal.Attempt) journal.Outcome {
+			return e.replayOutcome(it, sub, x, attempt)
+		}
+	}
+	e.conclude(it, outcome(sub, x, attempt), x)
+}
+
+// eventOf is what an item sends.
+func (e *Engine) eventOf(sub *registry.Subscription, it *item) (*journal.Event, error) {
+	if it.replay != nil {
+		return e.replayedEvent(e.sending, sub, it)
+	}
+
+	return e.payloads.get(e.sending, it.seq)
 }
 
 // lost is the reason where an event can never be read again; empty where it may be.
@@ -149,7 +169,11 @@ func (e *Engine) putBack(it *item, pause bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.left(it)
-	e.evict(it)
+	if it.replay != nil {
+		e.returnReplayed(it)
+	} else {
+		e.evict(it)
+	}
 	if pause && e.accepting {
 		e.pauseFor(it.endpoint, pauseAfterError)
 	}

@@ -37,6 +37,10 @@ type item struct {
 	// row: a row of the journal stands for it, or will with the next Settle.
 	row bool
 
+	// replay is what it is sent again for, replayed its delivery there; nil for the others.
+	replay   *replay
+	replayed *replayed
+
 	// started is when its attempt began; probe: it tries an endpoint whose circuit is open.
 	started time.Time
 	probe   bool
@@ -106,6 +110,9 @@ type endpoint struct {
 	parked  bool
 	scanned journal.Seq
 	again   bool
+
+	// replay is the one that runs, nil where none does.
+	replay *replay
 
 	limiter *rate.Limiter
 	// pause holds the next start back until it fires; nil where nothing does.
@@ -301,6 +308,7 @@ func (e *Engine) pump(ep *endpoint) {
 			break
 		}
 	}
+	e.pumpReplay(ep)
 	e.wantMore(ep)
 }
 
@@ -328,6 +336,14 @@ func (e *Engine) start(ep *endpoint) bool {
 		ep.retries--
 	}
 	e.metrics.queued.Dec()
+	e.launch(it)
+
+	return true
+}
+
+// launch begins an item's attempt.
+func (e *Engine) launch(it *item) {
+	ep := it.endpoint
 	it.started = e.cfg.Clock.Now()
 	it.probe = ep.circuit.open
 	ep.circuit.underWay = ep.circuit.underWay || it.probe
@@ -335,8 +351,6 @@ func (e *Engine) start(ep *endpoint) bool {
 	e.took(ep, 1)
 	e.metrics.inFlight.Inc()
 	e.dispatch(it)
-
-	return true
 }
 
 // pauseFor holds an endpoint's next start back.
@@ -390,6 +404,10 @@ func (e *Engine) left(it *item) {
 	if it.late {
 		ep.late--
 	}
+	if it.replay != nil {
+		it.replay.inFlight--
+		e.replayInFlight--
+	}
 	e.underWay.remove(it)
 	e.took(ep, -1)
 	e.metrics.inFlight.Dec()
@@ -409,6 +427,11 @@ func (it *item) unplaced() {
 
 // end puts what became of an item into the next batch. The caller holds the lock.
 func (e *Engine) end(it *item, outcome journal.Outcome) {
+	if it.replay != nil {
+		e.endReplayed(it, outcome)
+
+		return
+	}
 	it.ended = true
 	it.unplaced()
 	again := outcome.Result == journal.Retry

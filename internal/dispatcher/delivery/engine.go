@@ -33,6 +33,9 @@ type Engine struct {
 	wakeup  chan struct{}
 	full    chan struct{}
 	feeding chan struct{}
+	// replaying has the replays looked after; changing is held by who changes which there are.
+	replaying chan struct{}
+	changing  chan struct{}
 	// senders counts the attempts under way.
 	senders sync.WaitGroup
 	// workers counts those who make them.
@@ -60,6 +63,11 @@ type Engine struct {
 	seed maphash.Seed
 	// hungry are endpoints for the keeper to feed.
 	hungry map[string]*endpoint
+	// replays are the open ones, by id; running those of them that run. replayInFlight attempts of
+	// theirs are under way.
+	replays        map[string]*replay
+	running        map[*replay]struct{}
+	replayInFlight int
 	// origins are the events with unplaced deliveries, oldest first.
 	origins []*origin
 	// read is the last position that was taken in; cursor the last that was settled.
@@ -107,6 +115,8 @@ func New(cfg Config) (*Engine, error) {
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},
 		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1), feeding: make(chan struct{}, 1),
+		replaying: make(chan struct{}, 1), changing: make(chan struct{}, 1),
+		replays: make(map[string]*replay), running: make(map[*replay]struct{}),
 		endpoints: make(map[string]*endpoint), hungry: make(map[string]*endpoint),
 		tenants: make(map[string]*tenantState), over: make(map[*endpoint]bool), overTenants: make(map[*tenantState]bool),
 		seed: maphash.MakeSeed(), settled: make(chan struct{}),
@@ -128,6 +138,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	cancelListening := e.cfg.Registry.Subscribe(e.touched)
 	defer cancelListening()
 	reader, err := e.recover(ctx)
+	if err == nil {
+		err = e.restoreReplays(ctx)
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -155,6 +168,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return fail(reader.run(reading)) })
 	group.Go(func() error { return fail(e.keep(life, keeping, owned.epoch)) })
 	group.Go(func() error { return fail(owned.watch(keeping)) })
+	group.Go(func() error { return fail(e.runReplays(reading)) })
 
 	select {
 	case <-ctx.Done():
@@ -232,6 +246,9 @@ func (e *Engine) drain(abort context.CancelFunc) {
 			ep.pause = nil
 		}
 		e.stopProbing(ep)
+	}
+	for rp := range e.running {
+		rp.stopWaiting()
 	}
 	e.dismiss()
 	e.mu.Unlock()
@@ -315,6 +332,7 @@ func (e *Engine) applyTouched() {
 
 // markDeleted drops what an endpoint has, in memory now and in its rows by and by.
 func (e *Engine) markDeleted(ep *endpoint) {
+	e.dropReplays(ep.id)
 	if ep.deleted && !ep.sendable && len(ep.queue) == 0 {
 		e.wantMore(ep)
 

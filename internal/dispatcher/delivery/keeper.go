@@ -37,6 +37,11 @@ type pending struct {
 	parked []*endpoint
 	// release leave memory after it.
 	release []*item
+	// replays have moved, removed are the rows of replays to take away.
+	replays map[*replay]struct{}
+	removed []journal.Replay
+	// durable: whoever waits wants it on the disk.
+	durable bool
 	// waiters want to know when it is done.
 	waiters []chan struct{}
 }
@@ -210,7 +215,7 @@ func (e *Engine) placeOlder(than time.Time) {
 func (e *Engine) takePending() (journal.Batch, pending) {
 	taken := e.pending
 	e.pending = pending{}
-	batch := journal.Batch{Outcomes: taken.outcomes, Unmatched: taken.unmatched, Skipped: taken.skipped}
+	batch := journal.Batch{Outcomes: taken.outcomes, Unmatched: taken.unmatched, Skipped: taken.skipped, Replays: taken.takeReplays(), Durable: taken.durable}
 	for _, entry := range taken.backlog {
 		// What ended since is in the same batch with its outcome.
 		if entry.item == nil || !entry.item.ended {
@@ -250,6 +255,9 @@ func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 	}
 	for _, waiter := range taken.waiters {
 		close(waiter)
+	}
+	if len(e.running) > 0 {
+		e.feedReplaysSoon()
 	}
 	close(e.settled)
 	e.settled = make(chan struct{})

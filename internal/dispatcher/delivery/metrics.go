@@ -16,6 +16,13 @@ const (
 	resultManualFailed = "manual_failed"
 )
 
+// The values of the label result of hookline_replay_deliveries_total.
+const (
+	replayDelivered = "delivered"
+	replayFailed    = "failed"
+	replayWaiting   = "waiting"
+)
+
 // metrics are the engine's. None has a label for subscriptions, whose number is not bounded.
 type metrics struct {
 	attempts    *prometheus.CounterVec
@@ -30,6 +37,11 @@ type metrics struct {
 	circuitsOpen   prometheus.Gauge
 	circuitsOpened prometheus.Counter
 	slow           prometheus.Gauge
+
+	replaysRunning   prometheus.Gauge
+	replayScanned    prometheus.Counter
+	replayDeliveries *prometheus.CounterVec
+	replaysEnded     *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -80,6 +92,22 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "hookline_delivery_slow_endpoints",
 			Help: "Endpoints that take long for their attempts and share a quarter of the places.",
 		}),
+		replaysRunning: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hookline_replay_running",
+			Help: "Replays that run.",
+		}),
+		replayScanned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookline_replay_scanned_total",
+			Help: "Records of the log and dead letters that replays are done with.",
+		}),
+		replayDeliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookline_replay_deliveries_total",
+			Help: "Deliveries that replays are done with, by what became of them.",
+		}, []string{"result"}),
+		replaysEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookline_replay_ended_total",
+			Help: "Replays that ended, by their state.",
+		}, []string{"state"}),
 	}
 	if registerer == nil {
 		return m, nil
@@ -87,6 +115,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	for _, collector := range []prometheus.Collector{
 		m.attempts, m.latency, m.firstDelay, m.inFlight, m.queued, m.behind, m.deadLetters, m.dropped,
 		m.circuitsOpen, m.circuitsOpened, m.slow,
+		m.replaysRunning, m.replayScanned, m.replayDeliveries, m.replaysEnded,
 	} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering the delivery metrics: %w", err)

@@ -227,6 +227,7 @@ func (e *Engine) serveLine() {
 		}
 		e.wantMore(ep)
 	}
+	e.pumpReplays()
 }
 
 // timed follows how long an endpoint takes.
