@@ -9,54 +9,68 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
-// readBody reads a request's body under a deadline, at most limit bytes after its
+// maxPooledBody is the most that a buffer for bodies may have grown to and be used again.
+const maxPooledBody = 64 << 10
+
+// bodies are buffers for bodies.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// releaseBody gives a buffer back, of which nothing is used any more.
+func releaseBody(body *bytes.Buffer) {
+	if body.Cap() <= maxPooledBody {
+		body.Reset()
+		bodies.Put(body)
+	}
+}
+
+// readBody reads a request's body into a buffer under a deadline, at most limit bytes after its
 // Content-Encoding is undone.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64, timeout time.Duration) ([]byte, error) {
+func readBody(into *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64, timeout time.Duration) error {
 	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
 	if encoding != "" && encoding != "identity" && encoding != "gzip" {
-		return nil, unsupported("Content-Encoding %q: send gzip or none", clip(encoding)).with("Accept-Encoding", "gzip")
+		return unsupported("Content-Encoding %q: send gzip or none", clip(encoding)).with("Accept-Encoding", "gzip")
 	}
 	if r.ContentLength > limit {
-		return nil, tooLarge("the body has %d bytes: the most is %d", r.ContentLength, limit)
+		return tooLarge("the body has %d bytes: the most is %d", r.ContentLength, limit)
 	}
 	// A writer that knows no deadlines belongs to no connection that could be slow.
 	controller := http.NewResponseController(w)
 	bounded := controller.SetReadDeadline(time.Now().Add(timeout)) == nil
-	body, err := expand(w, r, encoding, limit, timeout)
+	err := expand(into, w, r, encoding, limit, timeout)
 	// After a refusal it stands: the server reads on for the rest of the body before it answers.
 	if err == nil && bounded {
 		_ = controller.SetReadDeadline(time.Time{})
 	}
 
-	return body, err
+	return err
 }
 
 // expand reads a body and undoes its Content-Encoding.
-func expand(w http.ResponseWriter, r *http.Request, encoding string, limit int64, timeout time.Duration) ([]byte, error) {
+func expand(into *bytes.Buffer, w http.ResponseWriter, r *http.Request, encoding string, limit int64, timeout time.Duration) error {
 	var source io.Reader = http.MaxBytesReader(w, r.Body, limit)
 	if encoding == "gzip" {
 		expanded, err := gzip.NewReader(source)
 		if err != nil {
-			return nil, bodyProblem(err, limit, timeout)
+			return bodyProblem(err, limit, timeout)
 		}
 		source = expanded
 	}
-	var body bytes.Buffer
 	if r.ContentLength > 0 {
-		body.Grow(int(r.ContentLength) + bytes.MinRead)
+		into.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	n, err := body.ReadFrom(io.LimitReader(source, limit+1))
+	n, err := into.ReadFrom(io.LimitReader(source, limit+1))
 	switch {
 	case err != nil:
-		return nil, bodyProblem(err, limit, timeout)
+		return bodyProblem(err, limit, timeout)
 	case n > limit:
-		return nil, tooLarge("the body has more than %d bytes once its Content-Encoding is undone", limit)
+		return tooLarge("the body has more than %d bytes once its Content-Encoding is undone", limit)
 	}
 
-	return body.Bytes(), nil
+	return nil
 }
 
 func bodyProblem(err error, limit int64, timeout time.Duration) *problem {

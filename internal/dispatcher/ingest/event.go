@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"mime"
 	"net/url"
 	"regexp"
 	"slices"
@@ -196,7 +195,7 @@ func (e *Event) validateForms() error {
 		}
 	}
 	if e.DataContentType != "" {
-		if _, _, err := mime.ParseMediaType(e.DataContentType); err != nil {
+		if _, _, err := parseMediaType(e.DataContentType); err != nil {
 			return attributeError(attrDataContentType, "%q is not a media type: write one such as %s",
 				clip(e.DataContentType), jsonMediaType)
 		}
@@ -238,7 +237,8 @@ func (e *Event) encode() []byte {
 		{attrDataSchema, e.DataSchema},
 	} {
 		if attribute.value != "" {
-			member(&out, attribute.name, quote(attribute.value))
+			member(&out, attribute.name, nil)
+			writeQuoted(&out, attribute.value)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
@@ -265,10 +265,22 @@ func member(out *bytes.Buffer, name string, value []byte) {
 	out.Write(value)
 }
 
+// writeQuoted writes text as a JSON string.
+func writeQuoted(out *bytes.Buffer, text string) {
+	if !isPlain(text) {
+		out.Write(quote(text))
+
+		return
+	}
+	out.WriteByte('"')
+	out.WriteString(text)
+	out.WriteByte('"')
+}
+
 // quote is text as a JSON string, with no more escaped than JSON asks for.
 func quote(text string) json.RawMessage {
 	if isPlain(text) {
-		return []byte(`"` + text + `"`)
+		return json.RawMessage(`"` + text + `"`)
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

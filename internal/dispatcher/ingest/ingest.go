@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -262,8 +263,8 @@ func (h *Handler) limiter(tenant string) *rate.Limiter {
 	return limiter
 }
 
-// receive reads and decodes a request's events. The body's bytes are held until release,
-// which is never nil.
+// receive reads and decodes a request's events. They share the body's memory, which is held
+// until release; that is never nil.
 func (h *Handler) receive(w http.ResponseWriter, r *http.Request, tenant string) ([]Decoded, func(), error) {
 	none := func() {}
 	mode, err := ModeOf(r.Header)
@@ -278,12 +279,15 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, tenant string)
 	if !h.bytes.TryAcquire(held) {
 		return nil, none, busy("%d bytes of events are under way, which is the most", h.cfg.MaxBytes)
 	}
-	release := func() { h.bytes.Release(held) }
-	body, err := readBody(w, r, limit, h.cfg.BodyTimeout)
-	if err != nil {
+	body := bodies.Get().(*bytes.Buffer) //nolint:forcetypeassert // The pool's own.
+	release := func() {
+		releaseBody(body)
+		h.bytes.Release(held)
+	}
+	if err := readBody(body, w, r, limit, h.cfg.BodyTimeout); err != nil {
 		return nil, release, err
 	}
-	events, err := Decode(mode, r.Header, body, Defaults{Tenant: tenant, Accepted: h.cfg.Clock.Now()})
+	events, err := Decode(mode, r.Header, body.Bytes(), Defaults{Tenant: tenant, Accepted: h.cfg.Clock.Now()})
 
 	return events, release, err
 }

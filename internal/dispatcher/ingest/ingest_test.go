@@ -838,3 +838,49 @@ func TestConcurrentPublishers(t *testing.T) {
 		t.Errorf("(-accepted +kept):\n%s", diff)
 	}
 }
+
+// TestEventsOutliveTheirRequest holds that nothing an event says changes when the memory its body
+// was read into is used again, whatever of the body became part of it.
+func TestEventsOutliveTheirRequest(t *testing.T) {
+	t.Parallel()
+
+	var (
+		mu   sync.Mutex
+		kept []journal.Event
+	)
+	s := newStage(t, func(cfg *ingest.Config) {
+		cfg.Appender = appender(func(_ context.Context, events []journal.Event) ([]journal.Receipt, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			kept = append(kept, events...)
+
+			return make([]journal.Receipt, len(events)), nil
+		})
+	})
+	body := func(c string) string {
+		many := strings.Repeat(c, 8)
+
+		return `{"specversion":"1.0","id":"` + many + `","source":"/` + many + `","type":"a.` + many + `","subject":"` + many +
+			`","partitionkey":"` + many + `","data":{"said":"` + many + `"}}`
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	for i := range letters {
+		if a := s.post(t, strings.NewReader(body(letters[i:i+1])), "Content-Type", "application/cloudevents+json"); a.Status != http.StatusAccepted {
+			t.Fatalf("publishing: %+v", a)
+		}
+	}
+	if len(kept) != len(letters) {
+		t.Fatalf("%d events were appended, want %d", len(kept), len(letters))
+	}
+	for i, event := range kept {
+		many := strings.Repeat(letters[i:i+1], 8)
+		event.Accepted = time.Time{}
+		want := journal.Event{
+			Tenant: "support", ID: many, Source: "/" + many, Type: "a." + many, Subject: many, PartitionKey: many,
+			Body: []byte(body(letters[i : i+1])),
+		}
+		if diff := cmp.Diff(want, event); diff != "" {
+			t.Errorf("event %d (-want +got):\n%s", i, diff)
+		}
+	}
+}

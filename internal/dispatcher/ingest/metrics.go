@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
@@ -14,12 +15,16 @@ type metrics struct {
 	bytes    prometheus.Counter
 	requests *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+
+	// accepted and took are those of events and requests that nearly all of them are.
+	accepted prometheus.Counter
+	took     prometheus.Observer
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
 	factory := promauto.With(registerer)
 
-	return &metrics{
+	m := &metrics{
 		events: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "hookline_ingest_events_total",
 			Help: "Events published, by result: accepted, duplicate, invalid or failed.",
@@ -38,14 +43,28 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help: "Publishers' requests under way.",
 		}),
 	}
+	m.accepted = m.events.WithLabelValues(string(Accepted))
+	m.took = m.requests.WithLabelValues(strconv.Itoa(http.StatusAccepted))
+
+	return m
 }
 
 func (m *metrics) answered(status int, took time.Duration) {
+	if status == http.StatusAccepted {
+		m.took.Observe(took.Seconds())
+
+		return
+	}
 	m.requests.WithLabelValues(strconv.Itoa(status)).Observe(took.Seconds())
 }
 
 func (m *metrics) count(results []Result) {
-	for _, result := range results {
-		m.events.WithLabelValues(string(result.Status)).Inc()
+	for i := range results {
+		if results[i].Status == Accepted {
+			m.accepted.Inc()
+
+			continue
+		}
+		m.events.WithLabelValues(string(results[i].Status)).Inc()
 	}
 }
