@@ -48,6 +48,12 @@ func readBody(r request) ([]byte, error) {
 			status: http.StatusUnsupportedMediaType, code: codeMediaType, message: "Send JSON in UTF-8 as Content-Type " + jsonMediaType,
 		}
 	}
+	if encoded(r.Header) {
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType, code: codeMediaType, acceptEncoding: identity,
+			message: "Send the body as it is: remove the header Content-Encoding and what it says was done",
+		}
+	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
 	// left standing, it would end the request itself. After a refusal it stands, since the server
 	// reads on for the rest of the body.
@@ -72,6 +78,16 @@ func readBody(r request) ([]byte, error) {
 	}
 
 	return body, nil
+}
+
+// identity is the Content-Encoding of a body as it is.
+const identity = "identity"
+
+// encoded tells whether a body is compressed, or otherwise not sent as it is.
+func encoded(header http.Header) bool {
+	given := strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ","))
+
+	return given != "" && !strings.EqualFold(given, identity)
 }
 
 // fields is a body of a create or a patch, judged: nil is what it leaves out.

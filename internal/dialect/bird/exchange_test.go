@@ -27,7 +27,7 @@ var (
 	idPattern     = regexp.MustCompile(`"id":"([0-9a-f-]{36})","organizationId"`)
 	tokenPattern  = regexp.MustCompile(`"nextPageToken":"([^"]+)"`)
 	keyPattern    = regexp.MustCompile(`"signingKey":"[A-Za-z0-9+/]{43}="`)
-	shownHeaders  = []string{"Content-Type", "Allow", "Retry-After", "Www-Authenticate"}
+	shownHeaders  = []string{"Content-Type", "Allow", "Accept-Encoding", "Retry-After", "Www-Authenticate"}
 	givenKeys     = []string{vectorKey, "bW9yZSByYW5kb20gYnl0ZXMgb2YgYSBrZXkgdG8gc2lnbg=="}
 	exchangeStart = time.Date(2026, 8, 1, 12, 0, 0, 123456789, time.UTC)
 )

@@ -211,6 +211,8 @@ type refusal struct {
 	message string
 	details problems
 	allow   string
+	// acceptEncoding goes with 415 where the Content-Encoding is not taken, and with no other.
+	acceptEncoding string
 }
 
 // Error implements error.
@@ -226,6 +228,9 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	told := s.refusal(w.Header(), r, err)
 	if told.allow != "" {
 		w.Header().Set("Allow", told.allow)
+	}
+	if told.acceptEncoding != "" {
+		w.Header().Set("Accept-Encoding", told.acceptEncoding)
 	}
 	s.write(w, told.status, errorBody{Code: told.code, Message: told.message, Details: told.details})
 }

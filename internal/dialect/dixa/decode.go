@@ -55,6 +55,12 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 			detail: "send JSON in UTF-8 as Content-Type " + jsonMediaType,
 		}
 	}
+	if encoded(r.Header) {
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType, message: messageDecoding, acceptEncoding: identity,
+			detail: "send the body as it is: remove the header Content-Encoding and what it says was done",
+		}
+	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
 	// left standing, it would end the request itself. After a refusal it stands, since the server
 	// reads on for the rest of the body.
@@ -77,6 +83,16 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 	}
 
 	return body, nil
+}
+
+// identity is the Content-Encoding of a body as it is.
+const identity = "identity"
+
+// encoded tells whether a body is compressed, or otherwise not sent as it is.
+func encoded(header http.Header) bool {
+	given := strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ","))
+
+	return given != "" && !strings.EqualFold(given, identity)
 }
 
 // strict holds JSON to a type: objects have its members alone, each once and in its exact case, and null

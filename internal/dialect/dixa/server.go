@@ -184,6 +184,8 @@ type refusal struct {
 	// detail says more than the vendor's message does.
 	detail string
 	allow  string
+	// acceptEncoding goes with 415 where the Content-Encoding is not taken, and with no other.
+	acceptEncoding string
 }
 
 // Error implements error.
@@ -199,6 +201,9 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	told := s.refusal(w.Header(), r, err)
 	if told.allow != "" {
 		w.Header().Set("Allow", told.allow)
+	}
+	if told.acceptEncoding != "" {
+		w.Header().Set("Accept-Encoding", told.acceptEncoding)
 	}
 	if told.detail != "" {
 		w.Header().Set(headerDetail, printable(told.detail))

@@ -34,6 +34,12 @@ func decode(r request, into any) error {
 			message: "send Content-Type " + jsonMediaType + " or " + MediaType,
 		}
 	}
+	if encoded(r.Header) {
+		return &statusError{
+			status: http.StatusUnsupportedMediaType, reason: reasonMediaType, acceptEncoding: identity,
+			message: "send the body as it is: remove the header Content-Encoding and what it says was done",
+		}
+	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
 	// left standing, it would end the request itself. After a refusal it stands, since the server
 	// reads on for the rest of the body.
@@ -61,6 +67,16 @@ func decode(r request, into any) error {
 	decoder.DisallowUnknownFields()
 
 	return decodeError(decoder.Decode(into))
+}
+
+// identity is the Content-Encoding of a body as it is.
+const identity = "identity"
+
+// encoded tells whether a body is compressed, or otherwise not sent as it is.
+func encoded(header http.Header) bool {
+	given := strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ","))
+
+	return given != "" && !strings.EqualFold(given, identity)
 }
 
 func malformed(format string, args ...any) error {

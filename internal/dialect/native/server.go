@@ -45,6 +45,8 @@ type Operations interface {
 	// DeadLetters returns dead letters after a position, in order, at most limit; fewer do not
 	// mean the end, none does.
 	DeadLetters(ctx context.Context, id string, after uint64, limit int) ([]DeadLetter, error)
+
+	Replays
 }
 
 // DeadLetter is a delivery that was given up.
@@ -107,6 +109,8 @@ func (s *server) routes() map[string]map[string]endpoint {
 		pathLogs:          {http.MethodGet: s.logs},
 		pathDeadLetters:   {http.MethodGet: s.deadLetters},
 		pathResend:        {http.MethodPost: s.resend},
+		pathReplays:       {http.MethodGet: s.replays, http.MethodPost: s.startReplay},
+		pathReplay:        {http.MethodGet: s.replay, http.MethodPatch: s.setReplay, http.MethodDelete: s.cancelReplay},
 		pathTest:          {http.MethodPost: s.test},
 		pathChanges:       {http.MethodGet: s.changes},
 		pathEventTypes:    {http.MethodGet: s.eventTypes},
@@ -237,6 +241,8 @@ type statusError struct {
 	reason  string
 	message string
 	allow   string
+	// acceptEncoding goes with 415 where the Content-Encoding is not taken, and with no other.
+	acceptEncoding string
 }
 
 // Error implements error.
@@ -279,9 +285,15 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 
 		return http.StatusTooManyRequests, Error{Message: limited.Error(), Reason: reasonRateLimited}
 	}
+	if conflict, ok := errors.AsType[*ConflictError](err); ok {
+		return http.StatusConflict, Error{Message: conflict.Error(), Reason: reasonConflict, Field: conflict.Field}
+	}
 	if own, ok := errors.AsType[*statusError](err); ok {
 		if own.allow != "" {
 			header.Set("Allow", own.allow)
+		}
+		if own.acceptEncoding != "" {
+			header.Set("Accept-Encoding", own.acceptEncoding)
 		}
 		if own.status == http.StatusServiceUnavailable {
 			header.Set("Retry-After", strconv.Itoa(int(busyRetryAfter.Seconds())))
@@ -292,6 +304,8 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 	switch {
 	case errors.Is(err, subscription.ErrNotFound):
 		return http.StatusNotFound, Error{Message: subscription.ErrNotFound.Error(), Reason: reasonNotFound}
+	case errors.Is(err, ErrNoReplay):
+		return http.StatusNotFound, Error{Message: ErrNoReplay.Error(), Reason: reasonNotFound}
 	case errors.Is(err, subscription.ErrNameTaken):
 		return http.StatusConflict, Error{Message: subscription.ErrNameTaken.Error(), Reason: reasonNameTaken}
 	}

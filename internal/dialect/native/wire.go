@@ -261,6 +261,7 @@ const (
 	reasonInvalid     = "Invalid"
 	reasonNotFound    = "NotFound"
 	reasonNameTaken   = "NameTaken"
+	reasonConflict    = "Conflict"
 	reasonUnsupported = "Unsupported"
 	reasonNoSuchPath  = "NoSuchPath"
 	reasonMethod      = "MethodNotAllowed"

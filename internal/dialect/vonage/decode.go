@@ -24,6 +24,12 @@ func readBody(r *http.Request, readBy func(time.Time) error) ([]byte, error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
+	if encoded(r.Header) {
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType, acceptEncoding: identity,
+			message: "The request body must be sent as it is: remove the header Content-Encoding and what it says was done",
+		}
+	}
 	// A connection without deadlines is none that could be slow. The deadline ends with the body:
 	// left standing, it would end the request itself. After a refusal it stands, since the server
 	// reads on for the rest of the body.
@@ -64,6 +70,16 @@ func checkContentType(contentType string) error {
 	}
 
 	return nil
+}
+
+// identity is the Content-Encoding of a body as it is.
+const identity = "identity"
+
+// encoded tells whether a body is compressed, or otherwise not sent as it is.
+func encoded(header http.Header) bool {
+	given := strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ","))
+
+	return given != "" && !strings.EqualFold(given, identity)
 }
 
 func malformed(format string, args ...any) error {

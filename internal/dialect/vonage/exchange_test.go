@@ -29,7 +29,7 @@ var (
 )
 
 // shownHeaders are the headers of an answer that the files show.
-var shownHeaders = []string{"Content-Type", "Cache-Control", "Allow", "Retry-After", "Www-Authenticate"}
+var shownHeaders = []string{"Content-Type", "Cache-Control", "Allow", "Accept-Encoding", "Retry-After", "Www-Authenticate"}
 
 // player plays one file of exchanges against a fresh stage. Lines that begin with
 //

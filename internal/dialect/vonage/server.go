@@ -220,6 +220,8 @@ type refusal struct {
 	status  int
 	message string
 	allow   string
+	// acceptEncoding goes with 415 where the Content-Encoding is not taken, and with no other.
+	acceptEncoding string
 }
 
 // Error implements error.
@@ -242,6 +244,9 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 	if own, ok := errors.AsType[*refusal](err); ok {
 		if own.allow != "" {
 			header.Set("Allow", own.allow)
+		}
+		if own.acceptEncoding != "" {
+			header.Set("Accept-Encoding", own.acceptEncoding)
 		}
 		switch own.status {
 		case http.StatusServiceUnavailable:
