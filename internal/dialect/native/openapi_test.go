@@ -185,6 +185,7 @@ func TestOpenAPIExamples(t *testing.T) {
 		"NewSubscription": map[string]any{"name": "abc", "url": "ftp://x", "events": []any{"a"}},
 		"Delivery":        map[string]any{"format": "Morse"}, "LogEntry": map[string]any{"event": "order.paid"},
 		"VendorOptions": map[string]any{"dixa": map[string]any{}}, "SubscriptionChange": map[string]any{"id": "x"},
+		"ReplayChange": map[string]any{"state": "Done"}, "NewReplay": map[string]any{"from": 5}, "Replay": map[string]any{"id": "x"},
 	} {
 		if d.check(t, "/components/schemas/"+name, wrong) == nil {
 			t.Errorf("the schema %s takes %v", name, wrong)
@@ -213,6 +214,9 @@ func (d *document) checkAnswer(t *testing.T, method, path string, response *http
 	if rest, ok := strings.CutPrefix(path, "/webhooks/subscriptions/"); ok {
 		_, operation, more := strings.Cut(rest, "/")
 		if path = "/webhooks/subscriptions/{id}"; more {
+			if strings.HasPrefix(operation, "replays/") {
+				operation = "replays/{replay}"
+			}
 			path += "/" + operation
 		}
 	}

@@ -215,7 +215,9 @@ func (e *Engine) placeOlder(than time.Time) {
 func (e *Engine) takePending() (journal.Batch, pending) {
 	taken := e.pending
 	e.pending = pending{}
-	batch := journal.Batch{Outcomes: taken.outcomes, Unmatched: taken.unmatched, Skipped: taken.skipped, Replays: taken.takeReplays(), Durable: taken.durable}
+	batch := journal.Batch{
+		Outcomes: taken.outcomes, Unmatched: taken.unmatched, Skipped: taken.skipped, Replays: taken.takeReplays(), Durable: taken.durable,
+	}
 	for _, entry := range taken.backlog {
 		// What ended since is in the same batch with its outcome.
 		if entry.item == nil || !entry.item.ended {

@@ -107,7 +107,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		replaysEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hookline_replay_ended_total",
 			Help: "Replays that ended, by their state.",
-		}, []string{"state"}),
+		}, []string{fieldState}),
 	}
 	if registerer == nil {
 		return m, nil

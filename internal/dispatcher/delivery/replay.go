@@ -48,6 +48,9 @@ const (
 	ReplayWaitsBacklog = "Backlog"
 )
 
+// fieldState is the field of a replay's state, and the label of its metric.
+const fieldState = "state"
+
 // ErrNoReplay answers where the subscription has no such replay, or not any more.
 var ErrNoReplay = errors.New("there is no such replay")
 
@@ -201,43 +204,56 @@ func (e *Engine) boundReplay(ctx context.Context, row *journal.Replay) error {
 		return fmt.Errorf("reading the journal's bounds: %w", err)
 	}
 	row.Start, row.End = 1, last+1
-	if row.FailuresOnly {
-		// They outlive the log.
-		e.mu.Lock()
-		row.End = max(row.End, e.read+1)
-		e.mu.Unlock()
-		letters, err := view.DeadLetters(ctx, row.Subscription, 0, 1)
-		if err != nil {
-			return fmt.Errorf("reading the dead letters of subscription %s: %w", row.Subscription, err)
-		}
-		if row.Start = row.End; len(letters) > 0 {
-			row.Start = letters[0].Seq
-		}
-	} else if first > 0 {
-		if row.Start, err = view.FirstAfter(ctx, row.From); err != nil {
-			return fmt.Errorf("looking for the events to replay: %w", err)
-		}
-		// What was accepted at this very moment belongs to it where it reaches to the present.
-		if row.To.Before(row.StartedAt) {
-			if row.End, err = view.FirstAfter(ctx, row.To); err != nil {
-				return fmt.Errorf("looking for the events to replay: %w", err)
-			}
-		}
-		if row.Start <= first && first > 1 {
-			if err := e.findAvailable(ctx, row, first, last); err != nil {
-				return err
-			}
-		}
+	switch {
+	case row.FailuresOnly:
+		err = e.boundLetters(ctx, row)
+	case first > 0:
+		err = e.boundLog(ctx, row, first, last)
 	}
 	row.Position = row.Start - 1
 
+	return err
+}
+
+// boundLetters finds where the dead letters begin. They outlive the log, so that none may be left.
+func (e *Engine) boundLetters(ctx context.Context, row *journal.Replay) error {
+	letters, err := e.cfg.Journal.View().DeadLetters(ctx, row.Subscription, 0, 1)
+	if err != nil {
+		return fmt.Errorf("reading the dead letters of subscription %s: %w", row.Subscription, err)
+	}
+	e.mu.Lock()
+	row.End = max(row.End, e.read+1)
+	e.mu.Unlock()
+	if row.Start = row.End; len(letters) > 0 {
+		row.Start = min(row.End, letters[0].Seq)
+	}
+
 	return nil
+}
+
+func (e *Engine) boundLog(ctx context.Context, row *journal.Replay, first, last journal.Seq) error {
+	var err error
+	if row.Start, err = e.cfg.Journal.View().FirstAfter(ctx, row.From); err != nil {
+		return fmt.Errorf("looking for the events to replay: %w", err)
+	}
+	// What was accepted at this very moment belongs to it where it reaches to the present.
+	if row.To.Before(row.StartedAt) {
+		if row.End, err = e.cfg.Journal.View().FirstAfter(ctx, row.To); err != nil {
+			return fmt.Errorf("looking for the events to replay: %w", err)
+		}
+	}
+	row.End = max(row.End, row.Start)
+	if row.Start > first || first <= 1 {
+		return nil
+	}
+
+	return e.findAvailable(ctx, row, first, last)
 }
 
 // findAvailable notes from when on the log has events, where it begins within the time asked for.
 func (e *Engine) findAvailable(ctx context.Context, row *journal.Replay, first, last journal.Seq) error {
 	const most = 64
-	records, err := e.cfg.Journal.Read(ctx, first, int(min(most, last-first+1))) //nolint:gosec // At most 64.
+	records, err := e.cfg.Journal.Read(ctx, first, int(min(most, last-first+1)))
 	if err != nil && !errors.Is(err, journal.ErrTrimmed) {
 		return fmt.Errorf("looking for the events to replay: %w", err)
 	}
@@ -338,7 +354,7 @@ func (e *Engine) Replay(ctx context.Context, subscriptionID, id string) (Replay,
 func (e *Engine) SetReplay(ctx context.Context, subscriptionID, id string, state journal.ReplayState) (Replay, error) {
 	if !state.Open() {
 		return Replay{}, &subscription.InvalidError{
-			Field: "state", Message: fmt.Sprintf("give %s or %s", journal.ReplayPaused, journal.ReplayRunning),
+			Field: fieldState, Message: fmt.Sprintf("give %s or %s", journal.ReplayPaused, journal.ReplayRunning),
 		}
 	}
 
@@ -368,10 +384,15 @@ func (e *Engine) moveReplay(ctx context.Context, subscriptionID, id string, to j
 		switch {
 		case rp == nil || rp.row.Subscription != subscriptionID:
 			return nil, &ReplayConflictError{
-				Field: "state", Message: fmt.Sprintf("the replay has ended: only one that is %s or %s changes", journal.ReplayRunning, journal.ReplayPaused),
+				Field: fieldState, Message: "the replay has ended: only one that is Running or Paused changes",
 			}
 		case to == journal.ReplayRunning:
-			return rp, e.attach(rp)
+			err := e.attach(rp)
+			if conflict, ok := errors.AsType[*ReplayConflictError](err); ok {
+				conflict.Field = fieldState
+			}
+
+			return rp, err
 		case to == journal.ReplayPaused:
 			e.detach(rp)
 			rp.row.State = to
@@ -392,11 +413,11 @@ func (e *Engine) attach(rp *replay) error {
 		return subscription.ErrNotFound
 	case ep.replay != nil:
 		return &ReplayConflictError{
-			Field: "state", Message: fmt.Sprintf("replay %s of the subscription is running: pause or cancel it, or wait for its end", ep.replay.row.ID),
+			Message: fmt.Sprintf("replay %s of the subscription is running: pause or cancel it, or wait for its end", ep.replay.row.ID),
 		}
 	case len(e.running) >= MaxRunningReplays:
 		return &ReplayConflictError{
-			Field: "state", Message: fmt.Sprintf("%d replays are running, which is the most: pause or cancel one, or wait for an end", MaxRunningReplays),
+			Message: fmt.Sprintf("%d replays are running, which is the most: pause or cancel one, or wait for an end", MaxRunningReplays),
 		}
 	}
 	rp.row.State = journal.ReplayRunning
@@ -452,7 +473,7 @@ func (e *Engine) expireReplays() {
 	for _, rp := range e.replays {
 		if now.Sub(rp.row.StartedAt) > journal.MaxReplayAge {
 			e.endReplay(rp, journal.ReplayFailed, ReplayExpired, fmt.Sprintf(
-				"it was open for more than %s, the time it is paused included: start another one from where it stands", journal.MaxReplayAge,
+				"it was open for more than %s, pauses included: start another one from where it stands", journal.MaxReplayAge,
 			))
 		}
 	}

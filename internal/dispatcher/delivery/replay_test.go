@@ -80,7 +80,7 @@ func (r *rig) counts(replay Replay, want counted) {
 // move pauses, resumes or cancels a replay.
 func (r *rig) move(id, replay string, to journal.ReplayState) {
 	r.t.Helper()
-	err := error(nil)
+	var err error
 	if to == journal.ReplayCancelled {
 		err = r.engine.CancelReplay(r.t.Context(), id, replay)
 	} else {

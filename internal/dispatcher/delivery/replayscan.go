@@ -220,7 +220,7 @@ func (e *Engine) scanReplay(ctx context.Context, rp *replay, s *scanner) error {
 	s.present.follow(sub)
 	n := letterBatch
 	if !row.FailuresOnly {
-		n = int(min(replayReadBatch, upTo-reach)) //nolint:gosec // At most the batch.
+		n = int(min(replayReadBatch, upTo-reach))
 	}
 	now := e.cfg.Clock.Now()
 	if wait := s.limiter.ReserveN(now, n).DelayFrom(now); wait > 0 {
@@ -248,11 +248,12 @@ func (e *Engine) scanReplay(ctx context.Context, rp *replay, s *scanner) error {
 
 // scanned takes up what looking brought.
 func (e *Engine) scanned(ctx context.Context, rp *replay, from journal.Seq, got found, err error) error {
-	shifted := false
 	if errors.Is(err, journal.ErrTrimmed) {
-		if shifted, err = e.shiftReplay(ctx, rp, from, err); shifted {
-			return err
+		shifted, cause := e.shiftReplay(ctx, rp, from, err)
+		if shifted {
+			return nil
 		}
+		err = cause
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
