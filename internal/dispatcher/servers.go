@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/hookline-dev/hookline/internal/dialect/bird"
 	"github.com/hookline-dev/hookline/internal/dialect/dixa"
@@ -69,10 +70,27 @@ func (d *Dispatcher) routes() (http.Handler, error) {
 
 	mux.Handle("/openapi/", documents{authenticate: d.known(issuer), log: d.log})
 
-	return mux, nil
+	return bodies{mux}, nil
 }
 
-// either serves what speaks one API, and otherwise another at the same paths.
+// BodyTimeout is how long a body may take to arrive that its path does not read, such as one of a path that there
+// is not: the server reads it before it answers. Paths that read their bodies bound that themselves.
+const BodyTimeout = 10 * time.Second
+
+// bodies bounds how long the bodies of requests may take.
+type bodies struct{ next http.Handler }
+
+// ServeHTTP implements http.Handler.
+func (b bodies) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Body != nil && r.Body != http.NoBody {
+		// A connection without deadlines is none that could be slow.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(BodyTimeout))
+	}
+	b.next.ServeHTTP(w, r)
+}
+
+// either serves what speaks one API, and otherwise another at the same paths: the headers that tell them apart
+// are in Vary.
 type either struct {
 	speaks          func(*http.Request) bool
 	then, otherwise http.Handler
@@ -80,6 +98,7 @@ type either struct {
 
 // ServeHTTP implements http.Handler.
 func (e either) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept, Authorization")
 	if e.speaks(r) {
 		e.then.ServeHTTP(w, r)
 

@@ -13,23 +13,40 @@ import (
 	"time"
 
 	"github.com/hookline-dev/hookline/internal/dialect/bird"
+	"github.com/hookline-dev/hookline/internal/dialect/vonage"
 )
 
-// TestSlowBodies: a body that stops half way is answered by each dialect once its time is over, and the
+// TestSlowBodies: a body that stops half way is answered at each path once its time is over, and the
 // connection is given up.
 func TestSlowBodies(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, nil)
 	token := tokenOf(support, "admin")
 
-	for name, c := range map[string]struct{ reason, path, header string }{
-		"native": {"the dispatcher's own", "/webhooks/subscriptions", "Authorization: Bearer " + token + "\r\nContent-Type: application/json"},
+	for name, c := range map[string]struct {
+		reason, path, header string
+		want                 int
+	}{
+		"native": {
+			"the dispatcher's own", "/webhooks/subscriptions",
+			"Authorization: Bearer " + token + "\r\nContent-Type: application/json", http.StatusRequestTimeout,
+		},
 		"vonage": {
 			"by its media type", "/webhooks/subscriptions",
 			"Authorization: bearer " + token + "\r\nAccept: application/vnd.newvoicemedia.v1+json",
+			http.StatusRequestTimeout,
 		},
-		"dixa": {"a raw token", "/v1/webhooks", "Authorization: " + token},
-		"bird": {"an access key", "/workspaces/" + bird.WorkspaceID(support) + "/webhook-subscriptions", "Authorization: AccessKey " + token},
+		"token": {
+			"who asks for an access token may be anyone", vonage.PathToken, "Content-Type: application/x-www-form-urlencoded",
+			http.StatusRequestTimeout,
+		},
+		"unknown":      {"nobody reads it, but the server before it answers", "/nowhere", "X-Test: 1", http.StatusNotFound},
+		"unauthorized": {"so it is without a token", "/webhooks/subscriptions", "X-Test: 1", http.StatusUnauthorized},
+		"dixa":         {"a raw token", "/v1/webhooks", "Authorization: " + token, http.StatusRequestTimeout},
+		"bird": {
+			"an access key", "/workspaces/" + bird.WorkspaceID(support) + "/webhook-subscriptions", "Authorization: AccessKey " + token,
+			http.StatusRequestTimeout,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -49,7 +66,7 @@ func TestSlowBodies(t *testing.T) {
 				t.Fatalf("%s: no answer: %v", c.reason, err)
 			}
 			defer func() { _ = response.Body.Close() }()
-			if response.StatusCode != http.StatusRequestTimeout {
+			if response.StatusCode != c.want {
 				t.Errorf("%s: got %d", c.reason, response.StatusCode)
 			}
 			if _, err := io.Copy(io.Discard, response.Body); err != nil {
