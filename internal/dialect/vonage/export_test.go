@@ -5,5 +5,5 @@ import (
 	"slices"
 )
 
-// Paths are those that the server serves.
-func Paths() []string { return slices.Sorted(maps.Keys((&server{}).routes())) }
+// Paths are those that the server and the issuer serve.
+func Paths() []string { return append(slices.Sorted(maps.Keys((&server{}).routes())), PathToken) }

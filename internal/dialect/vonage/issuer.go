@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/jonboulle/clockwork"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
@@ -24,8 +27,10 @@ const (
 	TokenLife = 2 * time.Hour
 	// MinIssuerKeyBytes is the least a given signing key of access tokens may hold.
 	MinIssuerKeyBytes = 32
-	// maxTokenRequestBytes bounds a request for a token.
-	maxTokenRequestBytes = 16 << 10
+	// MaxTokenRequestBytes bounds the body of a request for a token; BodyTimeout bounds how long it may take.
+	MaxTokenRequestBytes = 16 << 10
+	// MaxTokenRequests is how many requests for a token may be looked at at once.
+	MaxTokenRequests = 32
 	// issuerName tells the issuer's tokens from other JWTs signed by the same key.
 	issuerName = "hookline/vonage"
 	// The parameters of a request for a token that are looked at twice.
@@ -52,7 +57,8 @@ type IssuerConfig struct {
 // issues access tokens by the client credentials grant at PathToken, and tells what one allows.
 // A token is signed and held nowhere: it lasts until its end, also when its client is removed.
 type Issuer struct {
-	cfg IssuerConfig
+	cfg   IssuerConfig
+	slots *semaphore.Weighted
 }
 
 // NewIssuer makes an issuer.
@@ -74,7 +80,7 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 
-	return &Issuer{cfg: cfg}, nil
+	return &Issuer{cfg: cfg, slots: semaphore.NewWeighted(MaxTokenRequests)}, nil
 }
 
 // accessClaims are an access token's.
@@ -126,6 +132,8 @@ type grantError struct {
 	status int
 	code   string
 	text   string
+	// header goes with the status.
+	header http.Header
 }
 
 // Error implements error.
@@ -146,12 +154,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		value = issued
 	case isRefused:
 		status, value = refused.status, oauthBody{Error: refused.code, Description: refused.text}
-		if status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", "Basic")
-		}
-		if status == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", http.MethodPost)
-		}
+		maps.Copy(w.Header(), refused.header)
 	default:
 		i.cfg.Log.Error("Could not issue an access token", "error", err)
 		w.Header().Set("Retry-After", seconds(busyRetryAfter))
@@ -171,12 +174,21 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (i *Issuer) issue(w http.ResponseWriter, r *http.Request) (tokenBody, error) {
 	if r.Method != http.MethodPost {
-		return tokenBody{}, &grantError{status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Send a POST"}
+		return tokenBody{}, &grantError{
+			status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Send a POST", header: http.Header{"Allow": {http.MethodPost}},
+		}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxTokenRequestBytes)
-	if err := r.ParseForm(); err != nil {
-		return tokenBody{}, badGrant("invalid_request", "The body is not a form, or is too long")
+	if err := readForm(w, r); err != nil {
+		return tokenBody{}, err
 	}
+	// Whoever has no token yet may be anyone: a slot is taken once the body is here, so that slow ones hold none.
+	if !i.slots.TryAcquire(1) {
+		return tokenBody{}, &grantError{
+			status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "Too many requests are under way: try again",
+			header: http.Header{"Retry-After": {seconds(busyRetryAfter)}},
+		}
+	}
+	defer i.slots.Release(1)
 	if r.PostForm.Get("grant_type") != "client_credentials" {
 		return tokenBody{}, badGrant("unsupported_grant_type", "The grant_type must be client_credentials")
 	}
@@ -197,6 +209,38 @@ func (i *Issuer) issue(w http.ResponseWriter, r *http.Request) (tokenBody, error
 	return i.sign(access, asked)
 }
 
+// readForm reads a request's form, bounded in size and time.
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	refusal := func(status int, text string) *grantError {
+		return &grantError{status: status, code: "invalid_request", text: text}
+	}
+	if encoded(r.Header) {
+		refused := refusal(http.StatusUnsupportedMediaType, "The body must be sent as it is: remove the header Content-Encoding and what it says was done")
+		refused.header = http.Header{"Accept-Encoding": {identity}}
+
+		return refused
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, MaxTokenRequestBytes)
+	// As of any body: see readBody.
+	readBy := http.NewResponseController(w).SetReadDeadline
+	bounded := readBy(time.Now().Add(BodyTimeout)) == nil
+	err := r.ParseForm()
+	if err == nil && bounded {
+		_ = readBy(time.Time{})
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return refusal(http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", MaxTokenRequestBytes))
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refusal(http.StatusRequestTimeout, "The body came too slowly")
+	case err != nil:
+		return refusal(http.StatusBadRequest, "The body is not a form")
+	}
+
+	return nil
+}
+
 // client tells what the client may do. Its credentials stand in the form, or in HTTP Basic.
 func (i *Issuer) client(r *http.Request) (Access, error) {
 	id, secret := r.PostForm.Get(paramClientID), r.PostForm.Get(paramClientSecret)
@@ -206,7 +250,7 @@ func (i *Issuer) client(r *http.Request) (Access, error) {
 		var idErr, secretErr error
 		id, idErr = url.QueryUnescape(user)
 		secret, secretErr = url.QueryUnescape(password)
-		unknown.status = http.StatusUnauthorized
+		unknown.status, unknown.header = http.StatusUnauthorized, http.Header{"Www-Authenticate": {"Basic"}}
 		if idErr != nil || secretErr != nil {
 			return Access{}, unknown
 		}
@@ -214,7 +258,9 @@ func (i *Issuer) client(r *http.Request) (Access, error) {
 	if id == "" || secret == "" {
 		return Access{}, unknown
 	}
-	access, err := i.cfg.Clients(r.Context(), id, secret)
+	ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
+	defer cancel()
+	access, err := i.cfg.Clients(ctx, id, secret)
 	if _, ok := errors.AsType[*subscription.AuthError](err); ok {
 		return Access{}, unknown
 	}

@@ -164,8 +164,76 @@ func TestIssuerTrouble(t *testing.T) {
 	if !strings.Contains(log.String(), "connection refused") || strings.Contains(log.String(), clientSecret) {
 		t.Errorf("the log is %q", log)
 	}
-	if got := send(form + strings.Repeat("x", 1<<20)); got.Code != http.StatusBadRequest {
+	if got := send(form + strings.Repeat("x", 1<<20)); got.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("a form that is too long is answered %d %s", got.Code, got.Body)
+	}
+}
+
+func newTokenRequest(body io.Reader) *http.Request {
+	request := httptest.NewRequest(http.MethodPost, vonage.PathToken, body)
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+
+	return request
+}
+
+func TestSlowTokenRequest(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock())
+	w, before := &slowWriter{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+	s.issuer.ServeHTTP(w, newTokenRequest(slowBody{}))
+	openDocument(t).checkAnswer(t, http.MethodPost, vonage.PathToken, w.Code, w.Body.String())
+	if w.Code != http.StatusRequestTimeout {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if len(w.deadlines) != 1 || w.deadlines[0].Before(before.Add(vonage.BodyTimeout)) {
+		t.Errorf("the deadline is set for the body, and stands, got %v", w.deadlines)
+	}
+}
+
+// TestTokenRequestsAreBounded fills the issuer with requests that wait.
+func TestTokenRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	issuer, err := vonage.NewIssuer(vonage.IssuerConfig{Clients: func(ctx context.Context, id, secret string) (vonage.Access, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("a client is looked for without end")
+		}
+		entered <- struct{}{}
+		<-release
+
+		return clients(ctx, id, secret)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		issuer.ServeHTTP(recorder, newTokenRequest(strings.NewReader("grant_type=client_credentials&client_id=support&client_secret="+clientSecret)))
+
+		return recorder
+	}
+	done := make(chan int, vonage.MaxTokenRequests)
+	for range vonage.MaxTokenRequests {
+		go func() { done <- send().Code }()
+		<-entered
+	}
+	got := make(chan *httptest.ResponseRecorder, 1)
+	go func() { got <- send() }()
+	select {
+	case recorder := <-got:
+		openDocument(t).checkAnswer(t, http.MethodPost, vonage.PathToken, recorder.Code, recorder.Body.String())
+		if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") != "1" {
+			t.Errorf("one too many is answered %d %s", recorder.Code, recorder.Body)
+		}
+	case <-entered:
+		t.Error("one too many is looked at")
+		go func() { <-got }()
+	}
+	close(release)
+	for range vonage.MaxTokenRequests {
+		if code := <-done; code != http.StatusOK {
+			t.Errorf("one that waited is answered %d", code)
+		}
 	}
 }
 
