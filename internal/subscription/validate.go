@@ -312,8 +312,10 @@ func (c Capabilities) validateURL(text string) error {
 		return invalid(FieldURL, "the url must be absolute and begin with %s", schemeChoice(c.URLSchemes))
 	case parsed.Hostname() == "":
 		return invalid(FieldURL, "the url names no host: write it as %s://host/path", parsed.Scheme)
-	case parsed.User != nil:
+	case parsed.User != nil && (c.Has(FieldBasic) || c.Has(FieldBearer)):
 		return invalid(FieldURL, "the url holds user information: remove it and set authorization instead")
+	case parsed.User != nil:
+		return invalid(FieldURL, "the url holds user information: remove it; deliveries carry no credentials here, their signature tells whose they are")
 	case parsed.Fragment != "" || strings.Contains(text, "#"):
 		return invalid(FieldURL, "the url has a fragment, which is never sent: remove \"#\" and what follows")
 	}
