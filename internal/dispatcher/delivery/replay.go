@@ -159,6 +159,8 @@ func (e *Engine) StartReplay(ctx context.Context, subscriptionID string, want Re
 		}
 		e.replays[row.ID] = rp
 		e.pending.removed = append(e.pending.removed, removed...)
+		e.cfg.Log.Info("Started a replay", "subscription", row.Subscription, "tenant", row.Tenant, "replay", row.ID,
+			"from", row.From, "to", row.To, "failuresOnly", row.FailuresOnly, "rateLimit", row.RateLimit)
 
 		return rp, nil
 	})
@@ -520,7 +522,10 @@ func (e *Engine) restoreReplays(ctx context.Context) error {
 			continue
 		}
 		if err := e.attach(rp); err != nil {
-			return fmt.Errorf("resuming replay %s: %w", rp.row.ID, err)
+			// More ran than may run now.
+			e.cfg.Log.Warn("Paused a replay", "subscription", rp.row.Subscription, "replay", rp.row.ID, "reason", err)
+			rp.row.State = journal.ReplayPaused
+			e.noteReplay(rp)
 		}
 	}
 

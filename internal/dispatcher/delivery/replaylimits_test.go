@@ -1,12 +1,14 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,4 +300,105 @@ func TestReplayTellsOfATrimmedLog(t *testing.T) {
 		t.Errorf("what is left: %+v", again)
 	}
 	r.counts(r.reaches(id, again.ID, journal.ReplayDone), counted{Scanned: 52, Matched: 52, Delivered: 52})
+}
+
+// TestReplayBeginsWithTheLog: what is trimmed before a replay's first look is as what was gone before it.
+func TestReplayBeginsWithTheLog(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	r := newRig(t, nil)
+	id := r.subscribe(endpoint.URL, nil)
+	from := r.clock.Now()
+	r.publish("a.b", ids("e", 20)...)
+	endpoint.got(t, 20)
+	r.enable(id, false)
+	r.settledAll()
+	eventually(t, "the endpoint to be disabled", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+
+		return !r.engine.endpoints[id].sendable
+	})
+	started := r.replay(id, ReplayRequest{From: from, RateLimit: fast()})
+	if err := r.journal.Trim(t.Context(), 12); err != nil {
+		t.Fatal(err)
+	}
+	r.enable(id, true)
+	got := r.reaches(id, started.ID, journal.ReplayDone)
+	if got.Start != 12 || got.Available.IsZero() {
+		t.Errorf("it begins at %d, available from %s", got.Start, got.Available)
+	}
+	r.counts(got, counted{Scanned: 11, Matched: 10, Delivered: 10})
+}
+
+// worn is a journal whose log can no longer be read at one position.
+type worn struct {
+	journal.Journal
+
+	at *atomic.Uint64
+}
+
+func (w worn) Read(ctx context.Context, from journal.Seq, most int) ([]journal.Record, error) {
+	if at := journal.Seq(w.at.Load()); at != 0 && from <= at && at < from+journal.Seq(most) {
+		return nil, &journal.RecordError{Seq: at, Err: journal.ErrCorrupt}
+	}
+
+	return w.Journal.Read(ctx, from, most)
+}
+
+// TestReplayTellsOfDamage: what cannot be read ends a replay, which says where, and nothing else.
+func TestReplayTellsOfDamage(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	at := &atomic.Uint64{}
+	r := newRig(t, func(c *Config) { c.Journal = worn{c.Journal, at} })
+	id := r.subscribe(endpoint.URL, nil)
+	from := r.clock.Now()
+	r.publish("a.b", ids("e", 400)...)
+	endpoint.got(t, 400)
+	r.settledAll()
+	at.Store(300)
+	started := r.replay(id, ReplayRequest{From: from, RateLimit: fast()})
+	got := r.reaches(id, started.ID, journal.ReplayFailed)
+	if got.Reason != ReplayLogCorrupt || !strings.Contains(got.Message, "position 257 ") {
+		t.Errorf("the replay ended with %+v", got)
+	}
+	r.publish("a.b", "after")
+	endpoint.got(t, 401)
+}
+
+// TestReplayOfLargeEvents: no more of them are held than a replay may, and all arrive.
+func TestReplayOfLargeEvents(t *testing.T) {
+	t.Parallel()
+	const events, size = 60, 200 << 10
+	endpoint := newReceiver(t)
+	r := newRig(t, nil)
+	id := r.subscribe(endpoint.URL, nil)
+	from := r.clock.Now()
+	for i := range events {
+		if _, err := r.journal.Append(t.Context(), []journal.Event{{
+			Tenant: tenant, Source: "/test", ID: fmt.Sprintf("e%d", i), Type: "a.b", Accepted: r.clock.Now(),
+			Body: fmt.Appendf(nil, `{"specversion":"1.0","id":"e%d","source":"/test","type":"a.b","data":%q}`, i, strings.Repeat("x", size)),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endpoint.got(t, events)
+	r.settledAll()
+	hundred := int32(100)
+	started := r.replay(id, ReplayRequest{From: from, RateLimit: &hundred})
+	most := 0
+	eventually(t, "the replay to end", func() bool {
+		r.engine.mu.Lock()
+		if rp := r.engine.replays[started.ID]; rp != nil {
+			most = max(most, rp.bytes)
+		}
+		r.engine.mu.Unlock()
+
+		return r.shows(id, started.ID).State == journal.ReplayDone
+	})
+	if most == 0 || most > replayBytes+2*size {
+		t.Errorf("at most %d bytes were held", most)
+	}
+	endpoint.acceptedTimes(t, 2, ids("e", events)...)
 }

@@ -276,7 +276,12 @@ func (e *Engine) scanned(ctx context.Context, rp *replay, from journal.Seq, got 
 	}
 	rp.reach = got.reach
 	for _, one := range got.items {
-		if one.event != nil {
+		switch {
+		case one.event == nil:
+		case rp.bytes >= replayBytes:
+			// It is read again when its turn comes.
+			one.event = nil
+		default:
 			rp.bytes += eventSize(one.event)
 		}
 	}
@@ -293,17 +298,26 @@ func (e *Engine) shiftReplay(ctx context.Context, rp *replay, from journal.Seq, 
 	if err != nil {
 		return false, fmt.Errorf("reading the journal's bounds: %w", err)
 	}
-	if first == 0 {
-		first = last + 1
+	e.mu.Lock()
+	row := rp.row
+	e.mu.Unlock()
+	if row.FailuresOnly || from+1 != row.Start {
+		return false, cause
+	}
+	if row.Start = row.End; first > 0 && first < row.End {
+		row.Start = first
+		if err := e.findAvailable(ctx, &row, first, last); err != nil {
+			return false, err
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if rp.row.FailuresOnly || rp.reach != from || from+1 != rp.row.Start || first <= rp.row.Start {
+	if rp.reach != from || row.Start <= rp.row.Start {
 		return false, cause
 	}
-	rp.row.Start = min(first, rp.row.End)
-	rp.row.Position = rp.row.Start - 1
-	rp.reach = rp.row.Position
+	rp.row.Start, rp.row.Available = row.Start, row.Available
+	rp.reach = row.Start - 1
+	rp.row.Position = rp.reach
 	e.noteReplay(rp)
 	e.advanceReplay(rp)
 
