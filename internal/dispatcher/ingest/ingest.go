@@ -106,6 +106,7 @@ type Handler struct {
 	metrics *metrics
 	types   *typeBook
 	slots   *semaphore.Weighted
+	places  *places
 	bytes   *semaphore.Weighted
 	noisy   rate.Sometimes
 
@@ -134,6 +135,7 @@ func New(cfg Config) *Handler {
 		metrics:  newMetrics(cfg.Metrics),
 		types:    newTypeBook(cfg.Types, cfg.MaxEventTypes),
 		slots:    semaphore.NewWeighted(int64(cfg.MaxRequests)),
+		places:   newPlaces(cfg.MaxRequests),
 		bytes:    semaphore.NewWeighted(cfg.MaxBytes),
 		noisy:    rate.Sometimes{Interval: logEvery},
 		limiters: map[string]*rate.Limiter{},
@@ -185,6 +187,11 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) ([]Result, err
 	if err != nil {
 		return nil, err
 	}
+	leave, ok := h.places.enter(tenant)
+	if !ok {
+		return nil, busy("this tenant has as many requests under way as the others leave room for")
+	}
+	defer leave()
 	// A tenant over its rate is told before its body costs anything.
 	if err := h.spend(tenant, 0); err != nil {
 		return nil, err
