@@ -71,8 +71,13 @@ func (j *Journal) checkpoint(ctx context.Context, dir string, files []File) (err
 	if err := j.db.Checkpoint(fs.PathJoin(next, dirStore), pebble.WithFlushedWAL()); err != nil {
 		return storeError("copying the store", err)
 	}
+	sealed, err := sealStore(fs, fs.PathJoin(next, dirStore))
+	if err != nil {
+		return fmt.Errorf("sealing the copy: %w", err)
+	}
 	files = append([]File{
-		{fileFormat, []byte(formatPrefix + formatVersion + "\n")}, {fileTail, encodeTail(reached)},
+		{fileFormat, []byte(formatPrefix + formatVersion + "\n")},
+		{fileTail, tailState{last: reached}.encode()}, {fileSeals, encodeSeals(sealed)},
 	}, files...)
 	for _, file := range files {
 		if err := writeFile(fs, fs.PathJoin(next, file.Name), file.Content); err != nil {

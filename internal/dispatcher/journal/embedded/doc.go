@@ -10,8 +10,24 @@
 //   - Reads see events once they are durable, and settled batches at once.
 //
 // In the folder stand FORMAT, the format's version; LOCK, which keeps other processes out;
-// BALLAST, room that is given back on a full disk; TAIL, how far the log is durable; and
-// store, which is Pebble's.
+// BALLAST, room that is given back on a full disk; TAIL, how far the log is durable; SEALS,
+// how far files of the store are; and store, which is Pebble's.
+//
+// Damage: what stands in tables has checksums, and a read that meets damage answers
+// ErrCorrupt. But Pebble reads its MANIFEST, which names the tables, and its write-ahead logs
+// up to the first fault, and takes that one for a write that a crash cut short: a flipped bit
+// in the last edit of a MANIFEST would have it delete the tables that the edit named, and say
+// nothing. From the files alone the two cannot be told apart: a power cut, too, may leave a
+// record of full length with a part of it missing. So the engine watches what Pebble writes,
+// and seals it: after every fsync of a MANIFEST, and at the end of a write-ahead log, it
+// writes down how many bytes of the file are durable, with their checksum, and makes that
+// durable before Pebble goes on to delete what the edit replaced. Open compares the files with
+// their seals before Pebble sees them, and answers ErrCorrupt with the file's name, and all
+// files as they were, where a sealed part is not what was written. What follows it may be
+// anything a crash leaves. Write-ahead logs whose content is in tables are not looked at. The
+// seal of the current write-ahead log stands in TAIL, which is written after every fsync but
+// gets its own once a second alone: damage in what was written within a second before a power
+// cut may go unseen. A folder without seals, as a version before them left it, opens unchecked.
 //
 // Backup and restore: Checkpoint copies the folder while the journal is open. A copy is
 // restored by opening it, in the place of the original and never beside it: what tells the

@@ -51,6 +51,7 @@ type Journal struct {
 	failure *failure
 	space   *space
 	tail    tail
+	seals   seals
 	metrics *metrics
 	epoch   journal.Epoch
 
@@ -99,6 +100,7 @@ func Open(ctx context.Context, options Options) (*Journal, error) {
 	j := &Journal{
 		options: options,
 		failure: newFailure(options.Log),
+		seals:   seals{log: options.Log},
 		space:   newSpace(options),
 		grown:   make(chan struct{}),
 		queue:   make(chan *request, maxQueuedRequests),
@@ -138,7 +140,18 @@ func (j *Journal) open() error {
 	}
 	j.metrics = metrics
 	store := fs.PathJoin(dir, dirStore)
-	j.db, err = pebble.Open(store, j.storeOptions())
+	if err := j.readTail(); err != nil {
+		return err
+	}
+	// Pebble deletes the files that it takes for nobody's, so not before all have been looked at.
+	found, err := j.checkStore(store)
+	if err != nil {
+		return err
+	}
+	if err := j.seals.open(fs, dir, found); err != nil {
+		return err
+	}
+	j.db, err = pebble.Open(store, j.storeOptions(store))
 	if err != nil {
 		return storeError("opening the store "+suspect(fs, store, err), err)
 	}
@@ -147,9 +160,9 @@ func (j *Journal) open() error {
 }
 
 // storeOptions configure Pebble.
-func (j *Journal) storeOptions() *pebble.Options {
+func (j *Journal) storeOptions(store string) *pebble.Options {
 	options := &pebble.Options{
-		FS:                          vfs.OnDiskFull(j.options.FS, j.space.dropBallast),
+		FS:                          vfs.OnDiskFull(sealingFS{j.options.FS, store, &j.seals}, j.space.dropBallast),
 		Logger:                      storeLog{j.failure},
 		FormatMajorVersion:          storeFormat,
 		CacheSize:                   j.options.CacheBytes,
@@ -237,7 +250,12 @@ func (j *Journal) writeEpoch() error {
 	}
 	must(batch.Set(keyCounted, encodeNumber(uint64(j.epoch)), nil))
 
-	return j.apply(batch, pebble.Sync)
+	if err := j.apply(batch, pebble.Sync); err != nil {
+		return err
+	}
+	j.tail.write(j, j.durable.Load())
+
+	return nil
 }
 
 // number reads a row that is one number, 0 where there is none.
@@ -362,6 +380,7 @@ func (j *Journal) release() error {
 	if j.db != nil && j.failure.get() == nil {
 		errs = append(errs, j.db.Close())
 	}
+	errs = append(errs, j.seals.close())
 	if j.metrics != nil {
 		j.metrics.unregister()
 	}

@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"context"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
@@ -23,4 +25,12 @@ func (j *Journal) DamageRecord(seq journal.Seq, lose bool) error {
 	must(batch.Set(keyEvent(seq), stored, nil))
 
 	return j.apply(batch, pebble.Sync)
+}
+
+// Flush writes what the store holds in memory into tables.
+func (j *Journal) Flush() error { return j.db.Flush() }
+
+// Compact makes few tables of many.
+func (j *Journal) Compact(ctx context.Context) error {
+	return j.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
 }

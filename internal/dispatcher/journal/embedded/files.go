@@ -18,6 +18,7 @@ const (
 	fileLock    = "LOCK"
 	fileBallast = "BALLAST"
 	fileTail    = "TAIL"
+	fileSeals   = "SEALS"
 	dirStore    = "store"
 )
 

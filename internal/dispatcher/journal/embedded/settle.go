@@ -96,6 +96,9 @@ func (j *Journal) Settle(ctx context.Context, shard journal.Shard, epoch journal
 	if err := j.apply(w.batch, durability); err != nil {
 		return fmt.Errorf("settling: %w", err)
 	}
+	if batch.Durable {
+		j.tail.write(j, j.durable.Load())
+	}
 	w.commit()
 	j.metrics.settles.Observe(time.Since(began).Seconds())
 

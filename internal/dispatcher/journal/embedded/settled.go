@@ -251,6 +251,7 @@ func (j *Journal) syncNow() error {
 		return err
 	}
 	j.settled.markSynced(applied)
+	j.tail.write(j, j.durable.Load())
 
 	return nil
 }
