@@ -64,6 +64,9 @@ func (e *Engine) deliver(it *item) {
 
 		return
 	}
+	if it.attempts == 0 && it.replay == nil {
+		e.payloads.tried(it.seq)
+	}
 	attempt := x.attempt(sub, event, id)
 	attempt.Seq, attempt.Number = it.seq, it.attempts+1
 	outcome := e.outcome

@@ -73,6 +73,8 @@ type Engine struct {
 	// read is the last position that was taken in; cursor the last that was settled.
 	read, cursor journal.Seq
 	pending      pending
+	// spare is room for the pending after the one that is settled.
+	spare pending
 	// retries are held in memory, in all.
 	retries int
 	// settled is closed, and replaced, after each Settle.
@@ -112,7 +114,7 @@ func New(cfg Config) (*Engine, error) {
 			transport: newTransport(cfg.Egress, cfg.Resolver, cfg.RootCAs, cfg.ConnectTo),
 			clock:     cfg.Clock, agent: "hookline/" + cfg.Version, formats: formats,
 		},
-		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*journal.Event)},
+		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*payload)},
 		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1), feeding: make(chan struct{}, 1),
 		replaying: make(chan struct{}, 1), changing: make(chan struct{}, 1),

@@ -214,7 +214,7 @@ func (e *Engine) placeOlder(than time.Time) {
 // takePending makes the next batch. The caller holds the lock.
 func (e *Engine) takePending() (journal.Batch, pending) {
 	taken := e.pending
-	e.pending = pending{}
+	e.pending, e.spare = e.spare, pending{}
 	batch := journal.Batch{
 		Outcomes: taken.outcomes, Unmatched: taken.unmatched, Skipped: taken.skipped, Replays: taken.takeReplays(), Durable: taken.durable,
 	}
@@ -239,6 +239,23 @@ func (e *Engine) takePending() (journal.Batch, pending) {
 	return batch, taken
 }
 
+// again is an empty pending that uses the room of one that was settled.
+func (p *pending) again() pending {
+	return pending{
+		outcomes: emptied(p.outcomes), backlog: emptied(p.backlog), unmatched: emptied(p.unmatched), release: emptied(p.release),
+	}
+}
+
+// emptied is the room of a slice whose elements are needed no more; none where it is much.
+func emptied[T any](used []T) []T {
+	if cap(used) > maxPending {
+		return nil
+	}
+	clear(used)
+
+	return used[:0]
+}
+
 // settledPending follows a Settle that was done. The caller holds the lock.
 func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 	e.cursor = max(e.cursor, cursor)
@@ -261,6 +278,7 @@ func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 	if len(e.running) > 0 {
 		e.feedReplaysSoon()
 	}
+	e.spare = taken.again()
 	close(e.settled)
 	e.settled = make(chan struct{})
 }

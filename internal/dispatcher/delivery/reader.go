@@ -250,7 +250,7 @@ func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Even
 		return err
 	}
 	if len(r.matches) > 0 {
-		r.engine.payloads.add(seq, event)
+		r.engine.payloads.add(seq, event, len(r.matches))
 	}
 
 	e := r.engine
@@ -260,6 +260,9 @@ func (r *reader) match(ctx context.Context, seq journal.Seq, event *journal.Even
 		e.pending.unmatched = append(e.pending.unmatched, seq)
 	}
 	from := &origin{seq: seq, since: e.cfg.Clock.Now()}
+	if len(r.matches) > 0 {
+		from.items = make([]*item, 0, len(r.matches))
+	}
 	for _, sub := range r.matches {
 		e.place(sub, event, from)
 	}

@@ -24,13 +24,17 @@ const bloomBits = 10
 // The store's shape. Values of the log are large and written once, so blocks are larger
 // than Pebble's default; the rest keeps memory small.
 const (
-	blockBytes         = 16 << 10
-	maxOpenFiles       = 256
-	memTablesInFlight  = 4
-	bytesPerSync       = 512 << 10
-	storeFormat        = pebble.FormatTableFormatV6
-	targetFileBytes    = 8 << 20
-	l0CompactThreshold = 4
+	blockBytes        = 16 << 10
+	maxOpenFiles      = 256
+	memTablesInFlight = 4
+	bytesPerSync      = 512 << 10
+	storeFormat       = pebble.FormatTableFormatV6
+	targetFileBytes   = 8 << 20
+	// Tables wait in the top level until there are l0CompactThreshold of them over each other: the
+	// more come down at once, the fewer times what is below is written again. Writes wait for
+	// l0StopThreshold.
+	l0CompactThreshold = 8
+	l0StopThreshold    = 24
 	// reclaimTables is how many tables in memory there must be room for on the disk before one
 	// is flushed to make more room.
 	reclaimTables = 2
@@ -172,6 +176,7 @@ func (j *Journal) storeOptions(store string) *pebble.Options {
 		BytesPerSync:                bytesPerSync,
 		FlushDelayDeleteRange:       rangeFlushDelay,
 		L0CompactionThreshold:       l0CompactThreshold,
+		L0StopWritesThreshold:       l0StopThreshold,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
 			// The call that met the damage answers ErrCorrupt; the store itself can go on.

@@ -57,8 +57,8 @@ const (
 	DefaultMinFreeBytes   = 256 << 20
 	DefaultMinFreePercent = 5
 	DefaultBallastBytes   = 64 << 20
-	DefaultCacheBytes     = 32 << 20
-	DefaultMemTableBytes  = 8 << 20
+	DefaultCacheBytes     = 48 << 20
+	DefaultMemTableBytes  = 16 << 20
 )
 
 // Space is how much room a file system has, in bytes.
