@@ -172,14 +172,17 @@ func (s *seals) open(fs vfs.FS, dir string, found []fileSeal) error {
 	return nil
 }
 
-// note remembers a seal instead of the one before it.
-func (s *seals) note(of fileSeal) {
+// note remembers a seal instead of the one before it, and tells whether there was none.
+func (s *seals) note(of fileSeal) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, again := s.of[of.number]
 	s.of[of.number] = of
 	if of.kind == sealLog {
 		s.newest = max(s.newest, of.number)
 	}
+
+	return !again
 }
 
 // forget lets go of a file's seal.
@@ -292,7 +295,7 @@ func (f sealingFS) watch(path string, file vfs.File, err error) (vfs.File, error
 
 	f.seals.forget(number)
 
-	return &sealedFile{File: file, seals: f.seals, written: fileSeal{kind: kind, number: number}}, nil
+	return &sealedFile{File: file, fs: f, written: fileSeal{kind: kind, number: number}}, nil
 }
 
 // Remove implements vfs.FS.
@@ -308,7 +311,7 @@ func (f sealingFS) Remove(path string) error {
 type sealedFile struct {
 	vfs.File
 
-	seals *seals
+	fs sealingFS
 	// mu guards written: a file may be synced while it is written to.
 	mu      sync.Mutex
 	written fileSeal
@@ -344,10 +347,18 @@ func (f *sealedFile) sync(sync func() error) error {
 	if err := sync(); err != nil {
 		return err
 	}
-	f.seals.note(written)
-	if written.kind == sealManifest {
-		f.seals.write()
+	first := f.fs.seals.note(written)
+	if written.kind != sealManifest {
+		return nil
 	}
+	if first {
+		// Pebble makes a new MANIFEST the current one by the name of a file, and syncs the folder
+		// with both names in it: it must not be that the second is kept and the first is not.
+		if err := syncDir(f.fs.FS, f.fs.store); err != nil {
+			return err
+		}
+	}
+	f.fs.seals.write()
 
 	return nil
 }
@@ -356,7 +367,7 @@ func (f *sealedFile) sync(sync func() error) error {
 func (f *sealedFile) Close() error {
 	err := f.File.Close()
 	if f.written.kind == sealLog {
-		f.seals.write()
+		f.fs.seals.write()
 	}
 
 	return err
