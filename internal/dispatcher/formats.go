@@ -78,8 +78,9 @@ func passes(s *registry.Subscription, among []*registry.Subscription, eventType 
 	return bird.PassesAmong(s.Options.Bird, others, eventType, event)
 }
 
-// sent is what a delivery of an event to a subscription sends, for the logs: nil where its
-// format cannot tell the event.
+// sent is the body that a delivery of an event to a subscription sends, for the logs: nil where its
+// format cannot tell the event. No attempt's time is in a body, so it is what each attempt sent, unless
+// the subscription's format, or what is configured of the tenant's organization, has changed since.
 func (d *Dispatcher) sent(id string, event *journal.Event) []byte {
 	s, ok := d.registry.Current(id)
 	if !ok {
@@ -91,7 +92,8 @@ func (d *Dispatcher) sent(id string, event *journal.Event) []byte {
 	}
 	now := d.clock.Now()
 	body, _, err := notification.Request(subscription.Outgoing{
-		Tenant: event.Tenant, URL: s.URL, Event: event.Body, First: event.Accepted, Now: now, Secrets: s.SigningSecrets(now),
+		Tenant: event.Tenant, URL: s.URL, Event: event.Body, Accepted: event.Accepted, First: now, Now: now,
+		Secrets: s.SigningSecrets(now),
 	})
 	if err != nil {
 		return nil

@@ -12,7 +12,10 @@ type Outgoing struct {
 	URL string
 	// Event is the event as CloudEvents 1.0 JSON, structured mode.
 	Event []byte
-	// First is the time that stays the same over retries: when the event was accepted. Now is this attempt's.
+	// Accepted is when the event was accepted: its time, where it has none of its own.
+	Accepted time.Time
+	// First is when the delivery's first attempt began, and stays the same over its retries; Now is when this one
+	// does. What is sent again on request is a delivery of its own: its First is its Now.
 	First time.Time
 	Now   time.Time
 	// Secrets are the signing secrets in their text form, the current one first; those after it

@@ -70,7 +70,7 @@ func outgoing(event string) subscription.Outgoing {
 	now := time.Unix(vectorSeconds, 987654321)
 
 	return subscription.Outgoing{
-		DeliveryID: "d1", Tenant: support, URL: vectorURL, Event: []byte(event), First: now, Now: now, Secrets: []string{vectorKey},
+		DeliveryID: "d1", Tenant: support, URL: vectorURL, Event: []byte(event), Accepted: now.Add(-time.Hour), First: now, Now: now, Secrets: []string{vectorKey},
 	}
 }
 

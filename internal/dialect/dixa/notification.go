@@ -76,7 +76,7 @@ func (n Notification) Request(out subscription.Outgoing) (body []byte, header ma
 	if err != nil {
 		return nil, nil, fmt.Errorf("signing a notification: %w", err)
 	}
-	body, err = n.render(out.Tenant, out.Event, out.First)
+	body, err = n.render(out.Tenant, out.Event, out.Accepted)
 	if err != nil {
 		return nil, nil, fmt.Errorf("writing a notification: %w", err)
 	}

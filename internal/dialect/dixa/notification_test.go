@@ -77,7 +77,7 @@ func outgoing(event string) subscription.Outgoing {
 	now := time.UnixMilli(vectorMillis)
 
 	return subscription.Outgoing{
-		DeliveryID: "d1", Tenant: support, URL: "https://example.com", Event: []byte(event), First: now, Now: now, Secrets: []string{vectorSecret},
+		DeliveryID: "d1", Tenant: support, URL: "https://example.com", Event: []byte(event), Accepted: now, First: now.Add(time.Minute), Now: now, Secrets: []string{vectorSecret},
 	}
 }
 

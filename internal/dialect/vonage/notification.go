@@ -119,7 +119,7 @@ func render(out subscription.Outgoing) ([]byte, error) {
 		// The vendor's notifications have data, always an object.
 		event.Data = json.RawMessage("{}")
 	}
-	at := out.First
+	at := out.Accepted
 	if event.Time != "" {
 		parsed, err := time.Parse(time.RFC3339, event.Time)
 		if err != nil {

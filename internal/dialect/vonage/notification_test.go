@@ -79,7 +79,7 @@ func verify(secret string, header http.Header, body []byte, now time.Time) error
 func outgoing(event string) subscription.Outgoing {
 	return subscription.Outgoing{
 		DeliveryID: "msg_1", Tenant: support, URL: "https://your-application.com/webhooks/events", Event: []byte(event),
-		First: vectorTime.Add(-time.Hour), Now: vectorTime, Secrets: []string{sampleSecret, documentedSecret},
+		Accepted: vectorTime.Add(-time.Hour), First: vectorTime.Add(-time.Minute), Now: vectorTime, Secrets: []string{sampleSecret, documentedSecret},
 	}
 }
 

@@ -127,7 +127,7 @@ func (e *Engine) outcome(sub *registry.Subscription, x exchange, attempt journal
 	case verdictRetry:
 		wait, again := x.schedule.next(attempt.Number, sub.Delivery.MaxAttempts, x.retryAfter, e.cfg.Random)
 		if again {
-			out.Result, out.NextAttempt = journal.Retry, x.ended.Add(wait)
+			out.Result, out.NextAttempt, out.First = journal.Retry, x.ended.Add(wait), x.first
 			e.metrics.attempt(resultRetry, x.latency)
 
 			return out

@@ -22,8 +22,9 @@ const maxQueuedRetries = 4
 type item struct {
 	endpoint *endpoint
 	seq      journal.Seq
-	// attempts were made so far.
+	// attempts were made so far, of which the first one began at first; zero where that is not kept.
 	attempts int32
+	first    time.Time
 	// key is a hash of what its order is kept by; 0 where it has none.
 	key uint64
 	// retry: it comes from a retry row.

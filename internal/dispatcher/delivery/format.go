@@ -81,11 +81,10 @@ func (f *format) timeoutFor(sub *registry.Subscription) time.Duration {
 }
 
 // render makes a vendor's body and headers.
-func (f *format) render(sub *registry.Subscription, event *journal.Event, deliveryID string, now time.Time) ([]byte, http.Header, error) {
+func (f *format) render(sub *registry.Subscription, event *journal.Event, deliveryID string, at moments) ([]byte, http.Header, error) {
 	body, header, err := f.notification.Request(subscription.Outgoing{
 		DeliveryID: deliveryID, Tenant: event.Tenant, URL: sub.URL, Event: event.Body,
-		// The log keeps it, so it is the same after a restart.
-		First: event.Accepted, Now: now, Secrets: sub.SigningSecrets(now),
+		Accepted: event.Accepted, First: at.first, Now: at.now, Secrets: sub.SigningSecrets(at.now),
 	})
 	if err != nil {
 		return nil, nil, &rejection{text: rejectionText(f.notification.Format(), err.Error())}

@@ -263,7 +263,7 @@ func (e *Engine) rowGone(ep *endpoint, seq journal.Seq) {
 
 // retry queues a retry, unless its turn has not come.
 func (e *Engine) retry(ep *endpoint, row journal.RetryRow) bool {
-	it := &item{endpoint: ep, seq: row.Seq, attempts: row.Attempts, retry: true, row: true}
+	it := &item{endpoint: ep, seq: row.Seq, attempts: row.Attempts, first: row.First, retry: true, row: true}
 	if ep.order != nil && !ep.order.resumes(it) {
 		return false
 	}

@@ -45,6 +45,8 @@ type exchange struct {
 	retryAfter time.Duration
 	denied     bool
 	verdict    verdict
+	// first is when the delivery's first attempt began, zero where the format does not tell it.
+	first time.Time
 	// schedule are the waits of the format it was made in; nil where it was rejected.
 	schedule Schedule
 }
@@ -60,19 +62,26 @@ func (s *sender) send(ctx context.Context, sub *registry.Subscription, event *jo
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 
-	return s.attempt(ctx, w, event, deliveryID)
+	return s.attempt(ctx, w, event, deliveryID, time.Time{})
 }
 
-// attempt posts one event. The context ends with the attempt's timeout.
-func (s *sender) attempt(ctx context.Context, w *wire, event *journal.Event, deliveryID string) exchange {
+// attempt posts one event. The context ends with the attempt's timeout. A zero first says that this is the
+// delivery's first attempt.
+func (s *sender) attempt(ctx context.Context, w *wire, event *journal.Event, deliveryID string, first time.Time) exchange {
 	started, how := s.clock.Now(), w.how
+	if first.IsZero() {
+		first = started
+	}
 	if how == nil {
 		return exchange{ended: started, text: noFormat(w.sub.Delivery.Format).text, verdict: verdictRejected}
 	}
-	x, err := s.exchange(ctx, w, event, deliveryID, started)
+	x, err := s.exchange(ctx, w, event, deliveryID, moments{first: first, now: started})
 	x.ended = s.clock.Now()
 	x.latency = x.ended.Sub(started)
 	x.verdict, x.schedule = how.judge(x.code), how.schedule
+	if how.notification != nil {
+		x.first = first
+	}
 	if err != nil {
 		x.text = explain(err)
 		x.denied = errors.Is(err, ErrTargetDenied)
@@ -85,9 +94,9 @@ func (s *sender) attempt(ctx context.Context, w *wire, event *journal.Event, del
 }
 
 func (s *sender) exchange(
-	ctx context.Context, w *wire, event *journal.Event, deliveryID string, now time.Time,
+	ctx context.Context, w *wire, event *journal.Event, deliveryID string, at moments,
 ) (exchange, error) {
-	request, err := w.signed(ctx, event, deliveryID, now)
+	request, err := w.signed(ctx, event, deliveryID, at)
 	if err != nil {
 		return exchange{}, err
 	}

@@ -64,13 +64,16 @@ func newWire(sub *registry.Subscription, how *format, agent string) *wire {
 	return w
 }
 
+// moments are when a delivery's first attempt began, and when this one does.
+type moments struct{ first, now time.Time }
+
 // signed makes a signed request.
-func (w *wire) signed(ctx context.Context, event *journal.Event, deliveryID string, now time.Time) (*http.Request, error) {
+func (w *wire) signed(ctx context.Context, event *journal.Event, deliveryID string, at moments) (*http.Request, error) {
 	body := event.Body
 	var vendor http.Header
 	if w.how.notification != nil {
 		var err error
-		if body, vendor, err = w.how.render(w.sub, event, deliveryID, now); err != nil {
+		if body, vendor, err = w.how.render(w.sub, event, deliveryID, at); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +87,7 @@ func (w *wire) signed(ctx context.Context, event *journal.Event, deliveryID stri
 		return request, nil
 	}
 
-	return request, setSignature(request.Header, w.signers, deliveryID, now, body)
+	return request, setSignature(request.Header, w.signers, deliveryID, at.now, body)
 }
 
 // post is one request. Headers may be set in it, but none that stands there be changed.

@@ -76,7 +76,7 @@ func (e *Engine) attempt(it *item, sub *registry.Subscription, event *journal.Ev
 	deadline := &it.worker.deadline
 	defer deadline.end()
 
-	return e.sender.attempt(deadline.begin(requests.timeout), requests, event, deliveryID)
+	return e.sender.attempt(deadline.begin(requests.timeout), requests, event, deliveryID, it.first)
 }
 
 // deadline is a context that ends after a time, for one attempt after the other: attempts that

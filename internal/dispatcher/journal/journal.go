@@ -211,6 +211,9 @@ type Outcome struct {
 	Result Result
 	// NextAttempt is when to try again; for Retry alone.
 	NextAttempt time.Time
+	// First is when the delivery's first attempt began, to be kept with the retry; zero where nothing
+	// needs it. For Retry alone.
+	First time.Time
 	// Reason is why it is dead-lettered.
 	Reason string
 	// Attempt is nil where none was made.
@@ -271,7 +274,7 @@ type Batch struct {
 	// DeadLettered, Dropped remove the delivery's backlog and retry rows and mark it done while it
 	// stands after the cursor, and Delivered clears a dead letter that such a row stood beside; Retry
 	// writes the retry row and removes the backlog row. A Retry without an Attempt moves the row's
-	// time and keeps its count of attempts, 0 where there was no row. See Outcome.Resent for those
+	// time and keeps its count of attempts and First, 0 where there was no row. See Outcome.Resent for those
 	// outside the schedule.
 	Outcomes []Outcome
 	// Backlog appends deliveries to their subscription's pages.
@@ -301,6 +304,8 @@ type RetryRow struct {
 	// Due is when the engine asked to look at it again, which may be an appointment of its own
 	// far in the future where the endpoint is paused: nothing to show as the next attempt.
 	Due time.Time
+	// First is the last attempt's Outcome.First; zero where that was, or an older version wrote the row.
+	First time.Time
 }
 
 // StatusRow is the latest outcome for one event type of one subscription.

@@ -45,6 +45,7 @@ func sampleRows() map[string]sampleRow {
 		Ref: journal.Ref{Subscription: "sub", Seq: at}, Tenant: "acme", Reason: journal.ReasonGone, At: sampleTime, Attempts: 3,
 		Last: &attempt, Event: *event,
 	}
+	retryFirst := retry{due: sampleTime, attempts: 3, first: sampleTime.AddDate(0, 0, -1)}
 	interval := journal.Interval{Subscription: "sub", From: 3, To: 9, Reason: "Disabled"}
 	sum := letterSum{
 		tally: tally{count: 3, bytes: 400}, tenant: "acme",
@@ -60,14 +61,15 @@ func sampleRows() map[string]sampleRow {
 	}
 
 	return map[string]sampleRow{
-		"event":    {event, unsealedEvent(event, event.Accepted), record},
-		"marker":   {version, unsealedMarker(version, sampleTime), record},
-		"attempt":  {attempt, encodeAttempt(&attempt, 10), func(v []byte) (any, error) { return decodeAttempt("sub", v) }},
-		"retry":    {retry{due: sampleTime, attempts: 3}, encodeRetry(retry{due: sampleTime, attempts: 3}), func(v []byte) (any, error) { return decodeRetry(letter.Ref, v) }},
-		"dead":     {letter, encodeDead(&letter, seal(unsealedEvent(event, event.Accepted), at)), func(v []byte) (any, error) { return decodeDead(letter.Ref, v) }},
-		"deadsum":  {sum, encodeLetterSum(sum), func(v []byte) (any, error) { return decodeLetterSum("sub", v) }},
-		"interval": {interval, encodeInterval(interval), func(v []byte) (any, error) { return decodeInterval("sub", 3, v) }},
-		"sighting": {sighting{seq: at, at: sampleTime}, encodeSighting(nil, sighting{seq: at, at: sampleTime}), func(v []byte) (any, error) { return decodeSighting(v) }},
+		"event":      {event, unsealedEvent(event, event.Accepted), record},
+		"marker":     {version, unsealedMarker(version, sampleTime), record},
+		"attempt":    {attempt, encodeAttempt(&attempt, 10), func(v []byte) (any, error) { return decodeAttempt("sub", v) }},
+		"retry":      {retry{due: sampleTime, attempts: 3}, encodeRetry(retry{due: sampleTime, attempts: 3}), func(v []byte) (any, error) { return decodeRetry(letter.Ref, v) }},
+		"retryfirst": {retryFirst, encodeRetry(retryFirst), func(v []byte) (any, error) { return decodeRetry(letter.Ref, v) }},
+		"dead":       {letter, encodeDead(&letter, seal(unsealedEvent(event, event.Accepted), at)), func(v []byte) (any, error) { return decodeDead(letter.Ref, v) }},
+		"deadsum":    {sum, encodeLetterSum(sum), func(v []byte) (any, error) { return decodeLetterSum("sub", v) }},
+		"interval":   {interval, encodeInterval(interval), func(v []byte) (any, error) { return decodeInterval("sub", 3, v) }},
+		"sighting":   {sighting{seq: at, at: sampleTime}, encodeSighting(nil, sighting{seq: at, at: sampleTime}), func(v []byte) (any, error) { return decodeSighting(v) }},
 		"type": {[]any{sampleTime, sampleTime}, encodeSeen(sampleTime, sampleTime), func(v []byte) (any, error) {
 			first, last, err := decodeSeen("x", v)
 
@@ -112,7 +114,8 @@ func TestFormat1(t *testing.T) {
 				name, sample.value, golden)
 		}
 		for cut := range golden {
-			if _, err := sample.decode(golden[:cut]); err == nil {
+			// Where an earlier version's ends is no cut.
+			if _, err := sample.decode(golden[:cut]); err == nil && (name != "retryfirst" || cut != len(stored["retry"])) {
 				t.Errorf("%s: cut to %d bytes it was read", name, cut)
 			}
 		}

@@ -17,7 +17,7 @@ const (
 	kindIdentity  = 'i' // day, hash → seq, time
 	kindVersion   = 'v' // subscription, seq → record (a marker)
 	kindBacklog   = 'b' // subscription, seq → nothing
-	kindRetry     = 'r' // subscription, seq → due time, attempts
+	kindRetry     = 'r' // subscription, seq → due time, attempts, first attempt's time
 	kindDue       = 'u' // due time, subscription, seq → attempts
 	kindDone      = 'f' // seq, subscription → nothing
 	kindAttempt   = 'a' // subscription, number → attempt

@@ -91,17 +91,27 @@ func decodeAttempt(subscription string, value []byte) (journal.Attempt, error) {
 type retry struct {
 	due      time.Time
 	attempts int32
+	// first is zero too where an older version wrote the row.
+	first time.Time
+}
+
+func (r retry) row(ref journal.Ref) journal.RetryRow {
+	return journal.RetryRow{Ref: ref, Attempts: r.attempts, Due: r.due, First: r.first}
 }
 
 func encodeRetry(row retry) []byte {
 	to := appendNanos([]byte{rowVersion}, row.due)
+	to = binary.AppendVarint(to, int64(row.attempts))
 
-	return binary.AppendVarint(to, int64(row.attempts))
+	return appendNanos(to, row.first)
 }
 
 func decodeRetry(ref journal.Ref, value []byte) (retry, error) {
 	from := openRow(value)
 	row := retry{due: from.time(), attempts: int32(from.varint())} //nolint:gosec // Written from an int32.
+	if len(from.left) > 0 {
+		row.first = from.time()
+	}
 	if !from.whole() {
 		return retry{}, badRow("retry", fmt.Sprintf("%s/%d", ref.Subscription, ref.Seq))
 	}

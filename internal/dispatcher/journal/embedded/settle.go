@@ -269,20 +269,20 @@ func (w *settling) outcome(outcome *journal.Outcome) error {
 	if err != nil {
 		return err
 	}
-	attempts := int32(0)
+	attempts, first := int32(0), time.Time{}
 	if before != nil {
-		attempts = before.attempts
+		attempts, first = before.attempts, before.first
 		w.remove(keyDue(before.due, outcome.Ref))
 	}
 	if outcome.Attempt != nil {
-		attempts = outcome.Attempt.Number
+		attempts, first = outcome.Attempt.Number, outcome.First
 	}
 	paged := w.j.settled.may(outcome.Subscription, kindBacklog)
 	if paged {
 		w.removeNumbered(kindBacklog, outcome.Subscription, uint64(outcome.Seq))
 	}
 	if outcome.Result == journal.Retry {
-		w.retry(outcome.Ref, retry{due: outcome.NextAttempt, attempts: attempts})
+		w.retry(outcome.Ref, retry{due: outcome.NextAttempt, attempts: attempts, first: first})
 
 		return nil
 	}

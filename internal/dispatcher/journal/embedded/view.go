@@ -254,7 +254,7 @@ func (v view) Due(
 			if err != nil {
 				return false, err
 			}
-			rows = append(rows, journal.RetryRow{Ref: ref, Attempts: row.attempts, Due: due})
+			rows = append(rows, row.row(ref))
 
 			return true, nil
 		})
@@ -277,7 +277,7 @@ func (v view) Retries(
 		return v.numbered(kindRetry, subscription, after, max, func(seq uint64, value []byte) error {
 			ref := journal.Ref{Subscription: subscription, Seq: journal.Seq(seq)}
 			row, err := decodeRetry(ref, value)
-			rows = append(rows, journal.RetryRow{Ref: ref, Attempts: row.attempts, Due: row.due})
+			rows = append(rows, row.row(ref))
 
 			return err
 		})

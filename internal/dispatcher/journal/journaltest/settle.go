@@ -155,8 +155,10 @@ func testRetry(s *suite) {
 	s.equal("retries by position", []journal.RetryRow{soon, later}, got.Retries["sub"])
 	s.equal("retries by time", []journal.RetryRow{soon, later}, got.Due)
 	s.equal("done", 0, len(got.Done))
-	s.settle(journal.Batch{Outcomes: []journal.Outcome{s.retried(ref("sub", 2), 4, time.Hour)}})
-	soon.Attempts, soon.Due = 4, now.Add(time.Hour)
+	again := s.retried(ref("sub", 2), 4, time.Hour)
+	again.First = now.Add(-time.Minute)
+	s.settle(journal.Batch{Outcomes: []journal.Outcome{again}})
+	soon.Attempts, soon.Due, soon.First = 4, now.Add(time.Hour), now.Add(-time.Minute)
 	got = s.stateOf(s.j, 5, "sub")
 	s.equal("retries by time, put off", []journal.RetryRow{later, soon}, got.Due)
 	s.settle(journal.Batch{Outcomes: []journal.Outcome{
@@ -165,6 +167,7 @@ func testRetry(s *suite) {
 	soon.Due = now.Add(time.Millisecond)
 	got = s.stateOf(s.j, 5, "sub")
 	s.equal("retries by time, brought forward without an attempt", []journal.RetryRow{soon, later}, got.Due)
+	s.equal("retries by position, the first attempt's time kept", []journal.RetryRow{soon, later}, got.Retries["sub"])
 }
 
 func testDeadLettered(s *suite) {
