@@ -114,7 +114,7 @@ func (s fileSeal) check(fs vfs.FS, store string) error {
 }
 
 func encodeSeals(of []fileSeal) []byte {
-	to := append(make([]byte, 0, sealsBytes), byte(len(of)))
+	to := append(make([]byte, 0, sealsBytes), byte(len(of))) //nolint:gosec // No more than maxSeals.
 	for _, s := range of {
 		to = s.encode(to)
 	}
