@@ -192,9 +192,14 @@ func TestMark(t *testing.T) {
 		return sub
 	}
 
-	got, found := markOf(annotated(mark.String()))
-	if diff := cmp.Diff(mark, got); diff != "" || !found {
-		t.Errorf("the mark does not survive (-want +got):\n%s", diff)
+	placed := mark
+	placed.Places = []string{"ClusterWebhookProvider/a", "WebhookProvider/b"}
+
+	for _, mark := range []createMark{mark, placed} {
+		got, found := markOf(annotated(mark.String()))
+		if diff := cmp.Diff(mark, got); diff != "" || !found {
+			t.Errorf("the mark does not survive (-want +got):\n%s", diff)
+		}
 	}
 
 	for _, broken := range []string{"", "now", "2026-11-22T20:04:24Z", "yesterday abc", "2026-11-22T20:04:24Z "} {
@@ -367,5 +372,56 @@ func TestJitter(t *testing.T) {
 
 	if jitter("uid", 0) != 0 {
 		t.Error("no interval has a jitter")
+	}
+}
+
+func TestVisibleAt(t *testing.T) {
+	t.Parallel()
+
+	const late, delay = 15 * time.Second, 30 * time.Second
+
+	marked := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
+
+	cases := map[string]struct {
+		reason string
+		ended  time.Duration
+		since  time.Duration
+		want   time.Duration
+	}{
+		"Answered": {
+			reason: "What this process asked for was answered: the provider shows it soon.",
+			since:  -time.Hour, want: delay,
+		},
+		"Unanswered": {
+			reason: "A create that was given up counts from its end, and the provider may work on it after that.",
+			since:  -time.Hour, ended: time.Minute, want: time.Minute + late + delay,
+		},
+		"Before": {
+			reason: "One that ended before the mark says nothing of what the mark announced.",
+			since:  -time.Hour, ended: -time.Minute, want: delay,
+		},
+		"AnotherProcess": {
+			reason: "A process that is gone may have asked until its end.",
+			since:  3 * time.Minute, want: 3*time.Minute + late + delay,
+		},
+		"LongAgo": {
+			reason: "And no longer than a reconcile may take.",
+			since:  24 * time.Hour, want: reconcileTimeout + late + delay,
+		},
+	}
+
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+
+			ended := time.Time{}
+			if tc.ended != 0 {
+				ended = marked.Add(tc.ended)
+			}
+
+			if got := visibleAt(marked, ended, marked.Add(tc.since), late, delay).Sub(marked); got != tc.want {
+				t.Errorf("%s: %s after the mark, want %s", tc.reason, got, tc.want)
+			}
+		})
 	}
 }

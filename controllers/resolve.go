@@ -31,12 +31,8 @@ func (s *subscriptionScope) resolveProvider(ctx context.Context) error {
 
 	s.provider = found
 
-	if allowed, err := s.allowed(ctx, found.Resolved().AllowedNamespaces); err != nil {
+	if err := s.mayUse(ctx, found); err != nil {
 		return err
-	} else if !allowed {
-		return terminal(v1alpha1.ReasonNamespaceNotAllowed,
-			"%s does not allow namespace %s: add it to spec.allowedNamespaces there, or choose another provider",
-			describe(found), s.sub.Namespace)
 	}
 
 	if err := providerReady(found); err != nil {
@@ -51,6 +47,18 @@ func (s *subscriptionScope) resolveProvider(ctx context.Context) error {
 	s.caps, s.began = s.account.Capabilities(), s.account.Mark()
 
 	return nil
+}
+
+// mayUse refuses a provider that does not allow the namespace.
+func (s *subscriptionScope) mayUse(ctx context.Context, p v1alpha1.Provider) error {
+	allowed, err := s.allowed(ctx, p, p.Resolved().AllowedNamespaces)
+	if err != nil || allowed {
+		return err
+	}
+
+	return terminal(v1alpha1.ReasonNamespaceNotAllowed,
+		"%s does not allow namespace %s: add it to spec.allowedNamespaces there, or choose another provider",
+		describe(p), s.sub.Namespace)
 }
 
 // openRetry is how soon an account is opened again that could not be. Its provider may be Ready all the while: what
@@ -211,8 +219,8 @@ func names(providers []v1alpha1.Provider) string {
 	return joinIDs(matches)
 }
 
-// allowed tells whether a selection has this resource's namespace.
-func (s *subscriptionScope) allowed(ctx context.Context, selection *v1alpha1.NamespaceSelection) (bool, error) {
+// allowed tells whether a selection of a provider has this resource's namespace.
+func (s *subscriptionScope) allowed(ctx context.Context, p v1alpha1.Provider, selection *v1alpha1.NamespaceSelection) (bool, error) {
 	if selection == nil {
 		return false, nil
 	}
@@ -232,7 +240,7 @@ func (s *subscriptionScope) allowed(ctx context.Context, selection *v1alpha1.Nam
 
 	selects, err := selection.Selects(s.sub.Namespace, labels)
 	if err != nil {
-		return false, terminal(v1alpha1.ReasonInvalidSpec, "%s: %s", describe(s.provider), scrub(err.Error()))
+		return false, terminal(v1alpha1.ReasonInvalidSpec, "%s: %s", describe(p), scrub(err.Error()))
 	}
 
 	return selects, nil

@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -177,6 +178,7 @@ func setup(mgr ctrl.Manager, options Options, counters *metrics) error {
 		secrets: secrets, pool: pool, recorder: options.Recorder, clock: options.Clock, metrics: counters, options: options,
 		deliveryWrites: rate.NewLimiter(rate.Limit(options.StatusWritesPerSecond), max(int(options.StatusWritesPerSecond), 1)),
 		refused:        signals.refuse,
+		since:          sync.OnceValue(options.Clock.Now),
 	}
 	if err := subscriptions.setup(mgr, signals); err != nil {
 		return fmt.Errorf("adding the controller of %s: %w", v1alpha1.KindWebhookSubscription, err)

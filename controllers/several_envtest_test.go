@@ -222,7 +222,7 @@ var _ = Describe("Several subscriptions for one resource", func() {
 		}
 		Expect(order).To(Equal([]hooklinetest.Op{hooklinetest.OpCreate, hooklinetest.OpDelete}))
 		Eventually(func() string { return refresh(ctx, w, sub).Annotations[v1alpha1.AnnotationCreatePending] }).
-			Should(HaveLen(len("2026-01-01T00:00:00.000Z ")+2*24+1), "the mark is of the two there are")
+			Should(HaveLen(len("2026-01-01T00:00:00.000Z ")+2*24+1+len("@WebhookProvider/"+providerName)), "the mark is of the two there are")
 		w.rests(sub, hooklinetest.Current)
 	})
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -46,9 +47,10 @@ func needsCatalogue(events []string, caps subscription.Capabilities) bool {
 
 // expand turns patterns into the names that they stand for, where the provider takes no patterns itself. known are
 // names that the resource is subscribed to: a pattern that the catalogue has nothing for keeps those of them that it
-// matches, because a catalogue that is empty for a moment must not delete anything. An exact name stands for itself,
+// matches, because a catalogue that is empty for a moment must not delete anything; one that it has something for keeps
+// those that are not surely gone, because neither must one of which a part is missing. An exact name stands for itself,
 // whether the catalogue has it or not: that is for the provider to judge.
-func expand(patterns, catalogue, known []string, caps subscription.Capabilities) (expansion, error) {
+func expand(patterns []string, catalogue provider.Catalogue, known []string, caps subscription.Capabilities) (expansion, error) {
 	if caps.Wildcards {
 		return expansion{Names: slices.Clone(patterns)}, nil
 	}
@@ -81,12 +83,15 @@ func expand(patterns, catalogue, known []string, caps subscription.Capabilities)
 					"name each event type, or choose another provider", text)
 		}
 
-		matching := matchingNames(pattern, catalogue)
+		matching, kept := matchingNames(pattern, catalogue.Names), matchingNames(pattern, known)
 		if len(matching) == 0 {
 			out.Unmatched = append(out.Unmatched, text)
-			matching = matchingNames(pattern, known)
+		} else {
+			kept = slices.DeleteFunc(kept, catalogue.Gone)
 		}
 
+		matching = append(matching, kept...)
+		slices.Sort(matching)
 		add(matching...)
 	}
 

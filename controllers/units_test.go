@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -25,6 +26,7 @@ func TestExpand(t *testing.T) {
 		reason    string
 		patterns  []string
 		catalogue []string
+		earlier   []string
 		known     []string
 		caps      func(*subscription.Capabilities)
 		want      expansion
@@ -61,9 +63,21 @@ func TestExpand(t *testing.T) {
 			want: expansion{Names: []string{"agent.in", "agent.out"}, Unmatched: []string{"agent.*"}},
 		},
 		"Gone": {
-			reason:   "What the catalogue no longer has goes as long as it has something.",
-			patterns: []string{"agent.*"}, catalogue: []string{"agent.in"}, known: []string{"agent.in", "agent.out"}, caps: names,
+			reason:   "What the catalogue no longer has, two times in a row, goes as long as it has something.",
+			patterns: []string{"agent.*"}, catalogue: []string{"agent.in"}, earlier: []string{"agent.in"},
+			known: []string{"agent.in", "agent.out"}, caps: names,
 			want: expansion{Names: []string{"agent.in"}},
+		},
+		"Shrunk": {
+			reason:   "What is there is not given up for a catalogue of which a part is missing for a moment.",
+			patterns: []string{"agent.*"}, catalogue: []string{"agent.in"}, earlier: []string{"agent.in", "agent.out"},
+			known: []string{"agent.in", "agent.out", "channel.ended"}, caps: names,
+			want: expansion{Names: []string{"agent.in", "agent.out"}},
+		},
+		"ShrunkBefore": {
+			reason:   "Nor for the first answer that a process has.",
+			patterns: []string{"agent.*"}, catalogue: []string{"agent.in"}, known: []string{"agent.out"}, caps: names,
+			want: expansion{Names: []string{"agent.in", "agent.out"}},
 		},
 		"NoCatalogue": {
 			reason:   "A pattern cannot be expanded from nothing.",
@@ -84,7 +98,12 @@ func TestExpand(t *testing.T) {
 			caps := everything()
 			tc.caps(&caps)
 
-			got, err := expand(tc.patterns, tc.catalogue, tc.known, caps)
+			catalogue := provider.Catalogue{Names: tc.catalogue}
+			if tc.earlier != nil {
+				catalogue.Earlier = &provider.Catalogue{Names: tc.earlier}
+			}
+
+			got, err := expand(tc.patterns, catalogue, tc.known, caps)
 
 			var out *outcome
 			if errors.As(err, &out) != (tc.refused != "") || out != nil && (out.reason != tc.refused || out.kind != outcomeStalled) {

@@ -42,9 +42,14 @@ var _ = Describe("Patterns at a provider that takes names alone", func() {
 		Eventually(func() []string { return w.account.Subscriptions()[0].Events }).Should(ContainElement("agent.added.v1"))
 		Expect(w.requests(hooklinetest.OpUpdate)).To(HaveLen(1))
 
-		By("a type that goes, asked for at once")
+		By("types that go, asked for at once: one look may be an outage's")
 		w.account.SetEventTypes(types("agent.added.v1")...)
 		w.annotate(ctx, sub, v1alpha1.AnnotationReconcileRequested, "now")
+		Eventually(func() string { return refresh(ctx, w, sub).Status.LastHandledReconcileAt }).Should(Equal("now"))
+		Expect(w.account.Subscriptions()[0].Events).To(HaveLen(4))
+
+		By("which a look an interval later bears out")
+		w.clock.Advance(pastInterval)
 		Eventually(func() []string { return w.account.Subscriptions()[0].Events }).
 			Should(Equal([]string{"interaction.started.v1", "agent.added.v1"}))
 		Expect(w.synced(ctx, sub).ID).To(Equal(remote.ID))
@@ -80,8 +85,12 @@ var _ = Describe("Patterns at a provider that takes names alone", func() {
 		Eventually(func() []v1alpha1.RemoteSubscription { return refresh(ctx, w, sub).Status.Subscriptions }).Should(HaveLen(3))
 		w.syncedSet(ctx, sub, inbound, interaction, outbound)
 
-		By("one that goes")
+		By("one that goes, which two looks must tell")
 		w.account.SetEventTypes(types(inbound, outbound, email)...)
+		looks := len(w.requests(hooklinetest.OpEventTypes))
+		w.clock.Advance(pastInterval)
+		Eventually(func() []hooklinetest.Request { return w.requests(hooklinetest.OpEventTypes) }).Should(HaveLen(looks + 1))
+		Consistently(w.account.Subscriptions).WithTimeout(time.Second).Should(HaveLen(3))
 		w.clock.Advance(pastInterval)
 		Eventually(w.account.Subscriptions).Should(HaveLen(2))
 		Eventually(func() []v1alpha1.RemoteSubscription { return refresh(ctx, w, sub).Status.Subscriptions }).Should(HaveLen(2))

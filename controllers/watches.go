@@ -90,6 +90,12 @@ func providerKeys(sub *v1alpha1.WebhookSubscription) []string {
 		keys = append(keys, providerKey(used.Kind, sub.Namespace, used.Name))
 	}
 
+	mark, _ := markOf(sub)
+	for _, place := range mark.Places {
+		kind, name := partsOf(place)
+		keys = append(keys, providerKey(kind, sub.Namespace, name))
+	}
+
 	slices.Sort(keys)
 
 	return slices.Compact(keys)

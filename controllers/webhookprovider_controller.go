@@ -181,7 +181,7 @@ func leavesProvider() predicate.Predicate {
 			after, okAfter := e.ObjectNew.(*v1alpha1.WebhookSubscription)
 
 			return okBefore && okAfter && before.Status.Provider != nil &&
-				(after.Status.Provider == nil || *before.Status.Provider != *after.Status.Provider)
+				(after.Status.Provider == nil || before.Status.Provider.UID != after.Status.Provider.UID)
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}

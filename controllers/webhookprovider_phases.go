@@ -204,7 +204,7 @@ func (s *providerScope) users(ctx context.Context) ([]string, error) {
 	var users []string
 
 	for i := range list.Items {
-		if uses(&list.Items[i], s.obj.GetUID()) {
+		if uses(&list.Items[i], s.obj.ProviderKind(), s.obj.GetName(), s.obj.GetUID()) {
 			users = append(users, client.ObjectKeyFromObject(&list.Items[i]).String())
 		}
 	}
@@ -224,7 +224,7 @@ func (p providerParts) forgetGone(ctx context.Context, kind v1alpha1.ProviderKin
 			return fmt.Errorf("listing the subscriptions that used the provider: %w", err)
 		}
 
-		if !slices.ContainsFunc(list.Items, func(sub v1alpha1.WebhookSubscription) bool { return uses(&sub, uid) }) {
+		if !slices.ContainsFunc(list.Items, func(sub v1alpha1.WebhookSubscription) bool { return uses(&sub, kind, key.Name, uid) }) {
 			p.pool.Forget(uid)
 		}
 	}
@@ -232,12 +232,19 @@ func (p providerParts) forgetGone(ctx context.Context, kind v1alpha1.ProviderKin
 	return nil
 }
 
-// uses tells whether a subscription needs a provider's credentials: it has something there, or has announced to
-// create something and not recorded where.
-func uses(sub *v1alpha1.WebhookSubscription, uid types.UID) bool {
+// uses tells whether a subscription needs a provider's credentials: it has something there, or may have what it has not
+// recorded.
+func uses(sub *v1alpha1.WebhookSubscription, kind v1alpha1.ProviderKind, name string, uid types.UID) bool {
 	if !controllerutil.ContainsFinalizer(sub, v1alpha1.FinalizerSubscription) {
 		return false
 	}
 
-	return sub.Status.Provider == nil || sub.Status.Provider.UID == uid
+	pinned := sub.Status.Provider
+	if pinned == nil || pinned.UID == uid {
+		return true
+	}
+
+	mark, _ := markOf(sub)
+
+	return (pinned.Kind != kind || pinned.Name != name) && slices.Contains(mark.Places, placeNamed(kind, name))
 }

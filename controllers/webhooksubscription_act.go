@@ -49,6 +49,11 @@ func (s *subscriptionScope) settle(ctx context.Context) error {
 	s.tellAll()
 
 	failure := s.summed()
+	if s.moved && failure == nil {
+		// Nothing is given up for a pattern that has nothing here yet.
+		failure = s.matchless()
+	}
+
 	if s.moved && failure != nil {
 		// The status stays with the previous provider until all is at the present one: the mark finds it again.
 		return failure
@@ -61,16 +66,27 @@ func (s *subscriptionScope) settle(ctx context.Context) error {
 	}
 
 	if failure != nil {
+		s.stayMoved()
+
 		return failure
 	}
 
 	s.attempts.Delete(s.sub.UID)
 
-	if err := s.renewMark(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{s.leaveOldProvider, s.clearElsewhere, s.renewMark} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 
 	return s.matchless()
+}
+
+// stayMoved leaves the status of a resource that moves with the previous provider, which is still to be left.
+func (s *subscriptionScope) stayMoved() {
+	if s.moved {
+		s.before.Status.DeepCopyInto(&s.sub.Status)
+	}
 }
 
 // mustWait tells whether a step needs something done first that was not.
@@ -222,9 +238,7 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 	}
 
 	if err != nil {
-		s.attempts.Store(s.sub.UID, s.clock.Now())
-
-		return fmt.Errorf("creating the subscription: %w", err)
+		return s.notCreated(ctx, u, fmt.Errorf("creating the subscription: %w", err))
 	}
 
 	u.remote, u.asked, u.created, u.secret = &created.Subscription, step.Draft.Events, true, created.Secret
@@ -239,6 +253,28 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 	s.log.Info("Created the subscription", "subscription", created.ID)
 
 	return nil
+}
+
+// notCreated keeps in mind what a create without an answer may have made. One that was refused has made nothing, and none
+// before it, so it goes from the mark, which would claim what a stranger makes of the same natural key later on.
+func (s *subscriptionScope) notCreated(ctx context.Context, u *unitScope, err error) error {
+	var (
+		invalid     *subscription.InvalidError
+		unsupported *subscription.UnsupportedError
+		refused     *subscription.AuthError
+	)
+
+	if errors.As(err, &invalid) || errors.As(err, &unsupported) || errors.As(err, &refused) {
+		if unmarked := s.unmark(ctx, u.hash); unmarked != nil {
+			return unmarked
+		}
+
+		return err
+	}
+
+	s.attempts.Store(s.sub.UID, s.clock.Now())
+
+	return err
 }
 
 // nameTaken tells a stranger's subscription from one of an earlier attempt of ours. Before the first attempt
@@ -391,7 +427,7 @@ func (s *subscriptionScope) leaveOldProvider(ctx context.Context) error {
 		}
 
 		if !s.graceOver(s.moveBegan()) {
-			s.before.Status.DeepCopyInto(&s.sub.Status)
+			s.stayMoved()
 
 			return waiting(moveRetry, v1alpha1.ReasonProgressing,
 				"Created the subscription at %s; the old one (%s) at %s %s is still to be deleted: %s",

@@ -44,12 +44,9 @@ func (s *subscriptionScope) anchor(ctx context.Context) error {
 func (s *subscriptionScope) setMark(sub *v1alpha1.WebhookSubscription) {
 	mark, _ := markOf(sub)
 
+	// Those of other providers stay until what was asked for there is found and deleted: see clearElsewhere.
 	hashes := slices.Clone(mark.Hashes)
-	if s.moved {
-		// What the previous provider has is in the status.
-		hashes = nil
-	}
-
+	places := append(mark.elsewhere(s.provider), placeOf(s.provider))
 	creating, adopting := false, false
 
 	for i, step := range s.actions {
@@ -75,23 +72,23 @@ func (s *subscriptionScope) setMark(sub *v1alpha1.WebhookSubscription) {
 
 	switch {
 	case creating:
-		s.writeMark(sub, hashes)
-	case adopting && len(s.units) == 1:
-		s.writeMark(sub, nil)
+		s.writeMark(sub, hashes, places)
+	case adopting && len(s.units) == 1 && len(places) == 1:
+		s.writeMark(sub, nil, nil)
 	case adopting:
-		s.writeMark(sub, hashes)
+		s.writeMark(sub, hashes, places)
 	}
 }
 
 // writeMark writes the annotation create-pending, or removes it where nothing is to be in it.
-func (s *subscriptionScope) writeMark(sub *v1alpha1.WebhookSubscription, hashes []string) {
+func (s *subscriptionScope) writeMark(sub *v1alpha1.WebhookSubscription, hashes, places []string) {
 	if len(hashes) == 0 {
 		delete(sub.Annotations, v1alpha1.AnnotationCreatePending)
 
 		return
 	}
 
-	mark := createMark{At: s.clock.Now(), Hashes: hashes}
+	mark := createMark{At: s.clock.Now(), Hashes: hashes, Places: places}
 	metav1.SetMetaDataAnnotation(&sub.ObjectMeta, v1alpha1.AnnotationCreatePending, mark.String())
 }
 
@@ -113,11 +110,13 @@ func (s *subscriptionScope) renewMark(ctx context.Context) error {
 		}
 	}
 
-	if sameSet(mark.Hashes, hashes) {
+	if sameSet(mark.Hashes, hashes) && len(mark.elsewhere(s.provider)) == 0 {
 		return nil
 	}
 
-	return s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) { s.writeMark(sub, hashes) })
+	return s.patchMetadata(ctx, func(sub *v1alpha1.WebhookSubscription) {
+		s.writeMark(sub, hashes, []string{placeOf(s.provider)})
+	})
 }
 
 // forgetVanished takes out of the status what somebody deleted at the provider, before it is asked for again: should the
@@ -162,7 +161,7 @@ func (s *subscriptionScope) unmark(ctx context.Context, hash string) error {
 
 	changed := s.sub.DeepCopy()
 	mark, _ := markOf(changed)
-	s.writeMark(changed, slices.DeleteFunc(mark.Hashes, func(h string) bool { return h == hash }))
+	s.writeMark(changed, slices.DeleteFunc(mark.Hashes, func(h string) bool { return h == hash }), mark.Places)
 
 	value := []byte("null")
 

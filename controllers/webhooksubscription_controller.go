@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/jonboulle/clockwork"
@@ -43,7 +44,9 @@ type subscriptionReconciler struct {
 	options  Options
 	// deliveryWrites caps the status writes that only tell of deliveries, for the whole manager.
 	deliveryWrites *rate.Limiter
-	// attempts are when creates failed, by UID: until then they may have taken effect.
+	// since is when this process began to reconcile: what another asked for before it had ended by then.
+	since func() time.Time
+	// attempts are when creates ended without an answer, by UID.
 	attempts sync.Map
 	// copied are when secrets that providers made were last read back, by UID.
 	copied sync.Map
@@ -63,7 +66,6 @@ func syncPhases() []phase {
 		(*subscriptionScope).observe,
 		(*subscriptionScope).plan,
 		(*subscriptionScope).act,
-		(*subscriptionScope).leaveOldProvider,
 		(*subscriptionScope).readDeliveries,
 	}
 }
@@ -72,7 +74,7 @@ func syncPhases() []phase {
 func deletionPhases() []phase {
 	return []phase{
 		(*subscriptionScope).resolveForDeletion,
-		(*subscriptionScope).partWithMoved,
+		(*subscriptionScope).partWithElsewhere,
 		(*subscriptionScope).partWithRemote,
 		(*subscriptionScope).release,
 	}
@@ -137,6 +139,8 @@ type unitScope struct {
 
 // Reconcile implements reconcile.Reconciler.
 func (r *subscriptionReconciler) Reconcile(ctx context.Context, request reconcile.Request) (result ctrl.Result, err error) {
+	r.since()
+
 	sub := &v1alpha1.WebhookSubscription{}
 	if err := r.fresh.get(ctx, request.NamespacedName, sub); err != nil {
 		if err := client.IgnoreNotFound(err); err != nil {

@@ -38,6 +38,11 @@ func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
 	mark, marked := markOf(s.sub)
 	s.farewell.Pending = marked && len(mark.Hashes) > known
 
+	if s.sub.Status.Provider == nil && len(mark.Places) > 0 {
+		// The mark tells where, whatever the spec says by now: see partWithElsewhere.
+		s.farewell.Pending = false
+	}
+
 	nothing := known == 0 && !s.farewell.Pending
 	if nothing || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
 		return nil
@@ -57,7 +62,9 @@ func (s *subscriptionScope) resolveForDeletion(ctx context.Context) error {
 	}
 
 	if s.farewell.Pending {
-		return s.findPending(ctx)
+		if err := s.findPending(ctx); err != nil {
+			return s.blocked(err)
+		}
 	}
 
 	return nil
@@ -85,10 +92,14 @@ func (s *subscriptionScope) accountForDeletion(ctx context.Context) (*provider.A
 
 		account, err = s.openOrLast(ctx, found)
 		// A later provider of the same name may stand for another account.
-		if err == nil && (!known || account.Config().SameAccount(last.Config())) {
+		if err == nil && s.isAccountOf(pinned, account.Config()) {
 			s.provider = found
 
 			return account, nil
+		}
+
+		if err == nil {
+			err = otherAccount(pinned)
 		}
 	}
 
@@ -113,29 +124,40 @@ func (s *subscriptionScope) openOrLast(ctx context.Context, p v1alpha1.Provider)
 }
 
 // findPending looks for the subscriptions of creates whose answers were lost.
-func (s *subscriptionScope) findPending(ctx context.Context) error {
-	if err := s.awaitVisibility(); err != nil {
-		return err
-	}
-
-	view, err := s.account.ListAfter(ctx, s.began)
-	if err != nil {
-		return s.blocked(fmt.Errorf("listing the provider's subscriptions: %w", err))
-	}
-
+func (s *subscriptionScope) findPending(ctx context.Context) (err error) {
 	if s.provider == nil {
 		return nil
 	}
 
+	s.farewell.Matches, err = s.unrecorded(ctx)
+
+	return err
+}
+
+// unrecorded are what the mark says to have been asked for at the scope's provider, and was made, and is in no status, by
+// natural key.
+func (s *subscriptionScope) unrecorded(ctx context.Context) ([][]match, error) {
+	if err := s.awaitVisibility(); err != nil {
+		return nil, err
+	}
+
+	view, err := s.account.ListAfter(ctx, s.began)
+	if err != nil {
+		return nil, fmt.Errorf("listing the provider's subscriptions: %w", err)
+	}
+
+	s.entries = nil
 	accounted := map[string]bool{}
 
-	for _, remote := range s.farewell.Remotes {
+	for _, remote := range slices.Concat(remotesOf(&s.sub.Status), remotesOf(&s.before.Status)) {
 		if sub, found := view.Get(remote.ID); found {
 			accounted[s.hashOfRemote(sub)] = true
 		}
 
 		s.entries = append(s.entries, entry{ID: remote.ID})
 	}
+
+	var out [][]match
 
 	mark, _ := markOf(s.sub)
 
@@ -146,61 +168,15 @@ func (s *subscriptionScope) findPending(ctx context.Context) error {
 
 		found, err := s.matches(ctx, s.unknownWith(view, hash))
 		if err != nil {
-			return err
+			return nil, err
 		}
 
-		s.farewell.Matches = append(s.farewell.Matches, found)
+		if len(found) > 0 {
+			out = append(out, found)
+		}
 	}
 
-	return nil
-}
-
-// partWithMoved deletes what a move to another provider has made there, where the deletion came before the status
-// could tell of it: the status is with the old provider until that has let go.
-func (s *subscriptionScope) partWithMoved(ctx context.Context) error {
-	ref, pinned := s.sub.Spec.ProviderRef, s.sub.Status.Provider
-	if ref == nil || pinned == nil || ref.Kind == pinned.Kind && ref.Name == pinned.Name {
-		return nil
-	}
-
-	_, marked := markOf(s.sub)
-	if !marked || len(s.farewell.Remotes) == 0 || s.farewell.Policy == v1alpha1.DeletionPolicyOrphan {
-		return nil
-	}
-
-	found, err := s.getProvider(ctx, ref.Kind, ref.Name)
-	if err != nil {
-		// A provider that does not exist has made nothing.
-		return unlessNotFound(err)
-	}
-
-	account, err := s.openOrLast(ctx, found)
-	if err != nil {
-		return s.blocked(err)
-	}
-
-	if account.Config().SameAccount(s.account.Config()) {
-		return nil
-	}
-
-	there := *s
-	there.provider, there.account, there.caps, there.began = found, account, account.Capabilities(), account.Mark()
-	there.farewell, there.entries = farewell{Policy: s.farewell.Policy, Pending: true}, nil
-
-	if err := there.findPending(ctx); err != nil {
-		return err
-	}
-
-	return there.partWithRemote(ctx)
-}
-
-// unlessNotFound is the error of getProvider, nil where it is that there is no such provider.
-func unlessNotFound(err error) error {
-	if outcomeOf(err).reason == v1alpha1.ReasonProviderNotFound {
-		return nil
-	}
-
-	return err
+	return out, nil
 }
 
 // partWithRemote deletes the remote subscription, or leaves it behind.
@@ -379,11 +355,14 @@ func (s *subscriptionScope) deleteAt(ctx context.Context, old *v1alpha1.Resolved
 		if account, err = s.open(ctx, found); err != nil {
 			return err
 		}
+
+		if !s.isAccountOf(old, account.Config()) {
+			return otherAccount(old)
+		}
 	}
 
-	if err := account.Delete(ctx, id); err != nil && !errors.Is(err, subscription.ErrNotFound) {
-		return fmt.Errorf("deleting subscription %s: %w", id, err)
-	}
+	there := *s
+	there.account, there.caps = account, account.Capabilities()
 
-	return nil
+	return there.deleteRemote(ctx, id)
 }

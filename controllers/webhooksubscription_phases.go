@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -17,19 +18,20 @@ import (
 
 // resolveEvents expands patterns where the provider takes none. Whatever it has made so far counts as known.
 func (s *subscriptionScope) resolveEvents(ctx context.Context) error {
-	var catalogue []string
+	var catalogue provider.Catalogue
 
 	if needsCatalogue(s.sub.Spec.Events, s.caps) {
 		asked := requested(s.sub, v1alpha1.AnnotationReconcileRequested, s.sub.Status.LastHandledReconcileAt)
 
 		var err error
-		if catalogue, err = s.account.EventTypeNames(ctx, asked); err != nil {
+		if catalogue, err = s.account.Catalogue(ctx, asked); err != nil {
 			return fmt.Errorf("reading the provider's event types: %w", err)
 		}
 	}
 
+	// What another provider has is no name of this one.
 	var known []string
-	for _, remote := range s.sub.Status.Subscriptions {
+	for _, remote := range s.knownEntries() {
 		known = append(known, remote.Events...)
 	}
 
@@ -78,20 +80,33 @@ func remotesOf(status *v1alpha1.WebhookSubscriptionStatus) []v1alpha1.RemoteSubs
 	return status.Subscriptions
 }
 
-// knownEntries are the status' subscriptions if they are of the present provider's account. Where nothing is known any
-// more of the account of the pinned provider, a provider of the same name is taken for it: one that was restored from a
-// backup.
-func (s *subscriptionScope) knownEntries() []entry {
-	pinned := s.sub.Status.Provider
-	if pinned != nil && pinned.UID != s.provider.GetUID() {
-		same := pinned.Kind == s.provider.ProviderKind() && pinned.Name == s.provider.GetName()
-		if old, known := s.pool.Last(pinned.UID); known {
-			same = old.Config().SameAccount(s.account.Config())
-		}
+// isAccountOf tells whether a provider stands for the account of the one that a status is pinned to. Where nothing is known
+// any more of that one's credentials, a provider of the same name is taken for it, one that was restored from a backup,
+// unless the status tells of another account.
+func (s *subscriptionScope) isAccountOf(pinned *v1alpha1.ResolvedProvider, present provider.Config) bool {
+	if pinned.UID == present.UID {
+		return true
+	}
 
-		if !same {
-			return nil
-		}
+	if old, known := s.pool.Last(pinned.UID); known {
+		return old.Config().SameAccount(present)
+	}
+
+	return pinned.Kind == present.Kind && pinned.Name == present.Name &&
+		(pinned.Account == nil || equality.Semantic.DeepEqual(pinned.Account, present.AccountStatus()))
+}
+
+// otherAccount says that what a status is pinned to cannot be reached through the provider that has its name.
+func otherAccount(pinned *v1alpha1.ResolvedProvider) error {
+	return waiting(0, v1alpha1.ReasonProviderNotFound,
+		"%s %s stands for another account by now than the one that has the subscription: make a provider of that name for "+
+			"that account again, or set spec.deletionPolicy to Orphan to leave the subscription behind", pinned.Kind, pinned.Name)
+}
+
+// knownEntries are the status' subscriptions if they are of the present provider's account.
+func (s *subscriptionScope) knownEntries() []entry {
+	if pinned := s.sub.Status.Provider; pinned != nil && !s.isAccountOf(pinned, s.account.Config()) {
+		return nil
 	}
 
 	remotes := remotesOf(&s.sub.Status)
@@ -239,19 +254,36 @@ func (s *subscriptionScope) awaitVisibility() error {
 		return nil
 	}
 
-	asked := mark.At
-	if attempt, known := s.attempts.Load(s.sub.UID); known {
-		if at, same := attempt.(time.Time); same && at.After(asked) {
-			asked = at
-		}
-	}
+	attempt, _ := s.attempts.Load(s.sub.UID)
+	ended, _ := attempt.(time.Time)
+	late := s.account.Config().Lateness()
 
-	if left := asked.Add(s.caps.VisibilityDelay).Sub(s.clock.Now()); left > 0 {
+	if left := visibleAt(mark.At, ended, s.since(), late, s.caps.VisibilityDelay).Sub(s.clock.Now()); left > 0 {
 		return waiting(left, v1alpha1.ReasonProgressing,
 			"Waiting until the provider shows the subscription that was asked for before").quietly()
 	}
 
 	return nil
+}
+
+// visibleAt is when the provider shows at the latest what was asked for after the mark. ended is when a create of this
+// process ended without an answer; zero: all of its own had one. Those of a process before this one, which began since,
+// ended when that did, and each of its reconciles in its own time: nothing tells which of their creates had an answer.
+// late is how long the provider may still work on what nobody waits for any more.
+func visibleAt(marked, ended, since time.Time, late, delay time.Duration) time.Time {
+	switch {
+	case !ended.IsZero() && ended.After(marked):
+		return ended.Add(late + delay)
+	case marked.Before(since):
+		ended = marked.Add(reconcileTimeout)
+		if ended.After(since) {
+			ended = since
+		}
+
+		return ended.Add(late + delay)
+	default:
+		return marked.Add(delay)
+	}
 }
 
 // assignUnits makes units of what is desired and of the entries there are.

@@ -41,7 +41,9 @@ func (s *subscriptionScope) record() {
 
 	setRemotes(status, remotes)
 
-	status.Provider = &v1alpha1.ResolvedProvider{Kind: s.provider.ProviderKind(), Name: s.provider.GetName(), UID: s.provider.GetUID()}
+	status.Provider = &v1alpha1.ResolvedProvider{
+		Kind: s.provider.ProviderKind(), Name: s.provider.GetName(), UID: s.provider.GetUID(), Account: s.account.Config().AccountStatus(),
+	}
 
 	if len(made) == 0 {
 		return

@@ -71,7 +71,7 @@ func (s *subscriptionScope) resolveSecrets(ctx context.Context) error {
 		Resume:        requested(s.sub, v1alpha1.AnnotationResumeRequested, s.sub.Status.LastHandledResumeAt),
 	}
 
-	if s.want.AdoptionAllowed, err = s.allowed(ctx, s.provider.Settings().Adoption); err != nil {
+	if s.want.AdoptionAllowed, err = s.allowed(ctx, s.provider, s.provider.Settings().Adoption); err != nil {
 		return err
 	}
 

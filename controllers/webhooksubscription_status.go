@@ -317,7 +317,7 @@ func (s *subscriptionScope) comeBack(out *outcome) (ctrl.Result, error) {
 		return ctrl.Result{}, fmt.Errorf("reconciling: %s", scrub(out.cause.Error()))
 	case out.kind == outcomeRateLimited && out.after <= 0:
 		s.flow.soon(deliveriesRetry)
-	case s.account != nil && (out.kind == outcomeSynced || out.kind == outcomeStalled && mendsItself(out.reason)):
+	case s.account != nil && (out.kind == outcomeSynced || out.kind == outcomeStalled && s.mendsItself(out.reason)):
 		s.flow.soon(s.driftDue())
 	}
 
@@ -329,8 +329,11 @@ func (s *subscriptionScope) comeBack(out *outcome) (ctrl.Result, error) {
 }
 
 // mendsItself tells whether what stalled a resource may change at the provider, where nothing can be watched.
-func mendsItself(reason string) bool {
+func (s *subscriptionScope) mendsItself(reason string) bool {
 	switch reason {
+	case v1alpha1.ReasonRejected:
+		// The catalogue may have something by then that is not refused.
+		return needsCatalogue(s.sub.Spec.Events, s.caps)
 	case v1alpha1.ReasonNameConflict, v1alpha1.ReasonAlreadyManaged, v1alpha1.ReasonAdoptionNotAllowed,
 		v1alpha1.ReasonAmbiguousCreate, v1alpha1.ReasonNotFoundAtProvider, v1alpha1.ReasonDrifted,
 		v1alpha1.ReasonPartiallySynced, v1alpha1.ReasonNoMatchingEvents:

@@ -120,6 +120,11 @@ type ResolvedProvider struct {
 	// uid of the provider.
 	// +required
 	UID types.UID `json:"uid"`
+
+	// account that the provider stands for. A later provider of the same name that stands for another one is another
+	// provider.
+	// +optional
+	Account *ProviderAccount `json:"account,omitempty"`
 }
 
 // SecretStatus tells which signing secret the provider was last given, without telling the secret.

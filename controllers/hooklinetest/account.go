@@ -87,6 +87,10 @@ func (a *Account) call(ctx context.Context, request Request, do func() (id strin
 		}
 	}
 
+	if fault != nil && fault.wait > 0 {
+		<-a.clock.After(fault.wait)
+	}
+
 	a.mu.Lock()
 	id, err := do()
 	if id != "" {

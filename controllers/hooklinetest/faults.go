@@ -41,6 +41,8 @@ type Fault struct {
 	name string
 	// applied: the operation takes effect all the same, only its reply is lost.
 	applied bool
+	// wait is how long it takes, by the provider's clock, until an operation that is applied takes effect.
+	wait time.Duration
 	// fail answers after the request was received; nil lets the operation go on.
 	fail func(ctx context.Context, account *Account) error
 }
@@ -53,8 +55,12 @@ func fails(name string, answer func() error) Fault {
 }
 
 // ReplyLost carries the operation out and loses the reply: the caller cannot know that it happened.
-func ReplyLost() Fault {
-	return Fault{name: "ReplyLost", applied: true, fail: func(context.Context, *Account) error {
+func ReplyLost() Fault { return ReplyLostAfter(0) }
+
+// ReplyLostAfter is ReplyLost of a provider that is slow: it carries the operation out that much later by its clock, whether
+// or not the caller still waits.
+func ReplyLostAfter(delay time.Duration) Fault {
+	return Fault{name: "ReplyLost", applied: true, wait: delay, fail: func(context.Context, *Account) error {
 		return errors.New("reading the reply: connection reset by peer")
 	}}
 }

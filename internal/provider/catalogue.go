@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,32 +18,46 @@ const catalogueLead = 10
 type catalogue struct {
 	mu      sync.Mutex
 	began   time.Time
-	names   []string
+	latest  Catalogue
 	running *cataloguing
+}
+
+// Catalogue is what a provider has to subscribe to, as its latest answer tells it. The slices must not be changed.
+type Catalogue struct {
+	// Names are the event types, sorted.
+	Names []string
+	// Earlier is the answer before it, about an interval older; nil where there was none.
+	Earlier *Catalogue
+}
+
+// Gone tells whether an event type is surely no longer there: two answers, an interval apart, lack it. That one does may be
+// an outage, and what is given up for it would be lost.
+func (c Catalogue) Gone(name string) bool {
+	return c.Earlier != nil && !slices.Contains(c.Names, name) && !slices.Contains(c.Earlier.Names, name)
 }
 
 // cataloguing is one request for the catalogue under way. done is closed once names or err is set.
 type cataloguing struct {
-	done  chan struct{}
-	names []string
-	err   error
+	done   chan struct{}
+	answer Catalogue
+	err    error
 	// forsaken: the caller on whose behalf it ran gave up, which says nothing of the provider.
 	forsaken bool
 }
 
-// EventTypeNames are the names in the provider's catalogue, sorted, asked for anew once in the provider's interval, or at
-// once where afresh is set. All who wait share one request. The caller must not change the slice.
-func (a *Account) EventTypeNames(ctx context.Context, afresh bool) ([]string, error) {
+// Catalogue is the provider's catalogue, asked for anew once in the provider's interval, or at once where afresh is set. All
+// who wait share one request.
+func (a *Account) Catalogue(ctx context.Context, afresh bool) (Catalogue, error) {
 	interval := a.Config().Interval
 	c := &a.catalogue
 
 	for {
 		c.mu.Lock()
 		if young := !c.began.IsZero() && a.clock.Since(c.began) < interval-interval/catalogueLead; young && !afresh {
-			names := c.names
+			latest := c.latest
 			c.mu.Unlock()
 
-			return names, nil
+			return latest, nil
 		}
 
 		current, mine := c.running, false
@@ -59,18 +74,18 @@ func (a *Account) EventTypeNames(ctx context.Context, afresh bool) ([]string, er
 		select {
 		case <-current.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return Catalogue{}, ctx.Err()
 		}
 
 		// Who asked for what another gave up asks for itself.
 		if !current.forsaken || ctx.Err() != nil {
-			return current.names, current.err
+			return current.answer, current.err
 		}
 	}
 }
 
 func (a *Account) runCatalogue(ctx context.Context, current *cataloguing) {
-	began := a.clock.Now()
+	began, interval := a.clock.Now(), a.Config().Interval
 	types, err := a.EventTypes(ctx)
 
 	a.catalogue.mu.Lock()
@@ -85,8 +100,15 @@ func (a *Account) runCatalogue(ctx context.Context, current *cataloguing) {
 		return
 	}
 
-	current.names = namesOf(types)
-	a.catalogue.names, a.catalogue.began = current.names, began
+	c := &a.catalogue
+	current.answer = Catalogue{Names: namesOf(types), Earlier: c.latest.Earlier}
+
+	// One that was asked for in between is no second opinion.
+	if !c.began.IsZero() && began.Sub(c.began) >= interval-interval/catalogueLead {
+		current.answer.Earlier = &Catalogue{Names: c.latest.Names}
+	}
+
+	c.latest, c.began = current.answer, began
 }
 
 // namesOf are the names of event types, in the order that they come in: sorted.

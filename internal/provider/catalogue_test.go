@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jonboulle/clockwork"
 
+	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -45,9 +46,9 @@ func typesOf(names ...string) []subscription.EventType {
 	return out
 }
 
-// TestEventTypeNames: the catalogue is asked for once in an interval, and at once by who asks for a fresh one. An error is
+// TestCatalogue: the catalogue is asked for once in an interval, and at once by who asks for a fresh one. An error is
 // kept from nobody and kept for nobody.
-func TestEventTypeNames(t *testing.T) {
+func TestCatalogue(t *testing.T) {
 	clock := clockwork.NewFakeClock()
 	broken := errors.New("broken")
 	api := &listsTypes{answer: func(_ context.Context, call int32) ([]subscription.EventType, error) {
@@ -79,19 +80,19 @@ func TestEventTypeNames(t *testing.T) {
 	} {
 		clock.Advance(step.after)
 
-		got, err := account.EventTypeNames(t.Context(), step.afresh)
+		got, err := account.Catalogue(t.Context(), step.afresh)
 		if !errors.Is(err, step.err) || api.asked.Load() != step.asked {
 			t.Errorf("step %d, %s: asked %d times, want %d; error %v", i+1, step.reason, api.asked.Load(), step.asked, err)
 		}
 
-		if diff := cmp.Diff(step.want, got); diff != "" {
+		if diff := cmp.Diff(step.want, got.Names); diff != "" {
 			t.Errorf("step %d, %s (-want +got):\n%s", i+1, step.reason, diff)
 		}
 	}
 }
 
-// TestEventTypeNamesShared: all who wait share one request, and who gives up takes nobody along.
-func TestEventTypeNamesShared(t *testing.T) {
+// TestCatalogueShared: all who wait share one request, and who gives up takes nobody along.
+func TestCatalogueShared(t *testing.T) {
 	begun, proceed := make(chan struct{}), make(chan struct{})
 	api := &listsTypes{answer: func(ctx context.Context, call int32) ([]subscription.EventType, error) {
 		if call > 1 {
@@ -115,7 +116,7 @@ func TestEventTypeNamesShared(t *testing.T) {
 	var all sync.WaitGroup
 
 	all.Go(func() {
-		if _, err := account.EventTypeNames(first, false); !errors.Is(err, context.Canceled) {
+		if _, err := account.Catalogue(first, false); !errors.Is(err, context.Canceled) {
 			t.Errorf("the one that gave up was answered %v", err)
 		}
 	})
@@ -123,7 +124,7 @@ func TestEventTypeNamesShared(t *testing.T) {
 
 	for range 5 {
 		all.Go(func() {
-			if got, err := account.EventTypeNames(t.Context(), false); err != nil || !cmp.Equal(got, []string{"b"}) {
+			if got, err := account.Catalogue(t.Context(), false); err != nil || !cmp.Equal(got.Names, []string{"b"}) {
 				t.Errorf("one that waited was answered %v and %v", got, err)
 			}
 		})
@@ -134,5 +135,65 @@ func TestEventTypeNamesShared(t *testing.T) {
 
 	if asked := api.asked.Load(); asked != 2 {
 		t.Errorf("asked %d times, want once for the one that gave up and once for the others", asked)
+	}
+}
+
+// TestCatalogueGone: one answer that lacks something is no proof that it is gone, nor are two at once.
+func TestCatalogueGone(t *testing.T) {
+	clock := clockwork.NewFakeClock()
+	api := &listsTypes{answer: func(_ context.Context, call int32) ([]subscription.EventType, error) {
+		if call == 1 || call == 5 {
+			return typesOf("a", "b"), nil
+		}
+
+		return typesOf("a"), nil
+	}}
+	account := accountOf(api, clock)
+
+	for i, step := range []struct {
+		reason string
+		after  time.Duration
+		afresh bool
+		gone   bool
+	}{
+		{reason: "it is there"},
+		{reason: "one answer lacks it", after: 10 * time.Minute},
+		{reason: "so does one right after it, which is no second opinion", after: time.Second, afresh: true},
+		{reason: "and so does one an interval later", after: 10 * time.Minute, gone: true},
+		{reason: "it is back", after: 10 * time.Minute},
+		{reason: "and missing again", after: 10 * time.Minute},
+		{reason: "for good", after: 10 * time.Minute, gone: true},
+	} {
+		clock.Advance(step.after)
+
+		got, err := account.Catalogue(t.Context(), step.afresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		if got.Gone("a") || got.Gone("b") != step.gone {
+			t.Errorf("step %d, %s: %v", i+1, step.reason, got)
+		}
+	}
+
+	// What a process has seen nothing of may be there.
+	first, err := accountOf(&listsTypes{answer: func(context.Context, int32) ([]subscription.EventType, error) {
+		return typesOf("a"), nil
+	}}, clock).Catalogue(t.Context(), false)
+	if err != nil || first.Gone("b") {
+		t.Errorf("the first answer of a process: %v, %v", first, err)
+	}
+}
+
+// TestLateness: who was not waited for may still be at work, unless the call was one of this process.
+func TestLateness(t *testing.T) {
+	for want, cfg := range map[time.Duration]Config{
+		0:               {Type: v1alpha1.ProviderTypeDispatcher, Timeout: time.Minute},
+		7 * time.Second: {Type: v1alpha1.ProviderTypeDispatcher, URL: "https://hooks.example.com", Timeout: 7 * time.Second},
+		8 * time.Second: {Type: v1alpha1.ProviderTypeBird, URL: "https://api.bird.com", Timeout: 8 * time.Second},
+	} {
+		if got := cfg.Lateness(); got != want {
+			t.Errorf("%s: %s, want %s", cfg.URL, got, want)
+		}
 	}
 }

@@ -118,6 +118,16 @@ func (c Config) callTimeout() time.Duration {
 	return max(c.Timeout, MaxVendorCall)
 }
 
+// Lateness is how long a provider may still work on a request whose answer nobody waits for any more: as long as it is
+// waited for. A call of the embedded dispatcher has ended when it returns.
+func (c Config) Lateness() time.Duration {
+	if c.Type == v1alpha1.ProviderTypeDispatcher && c.URL == "" {
+		return 0
+	}
+
+	return c.Timeout
+}
+
 // Configure reads a provider resource and its credentials. fallback is the interval where the spec has none;
 // 0 means v1alpha1.DefaultInterval. The error wraps ErrSecretNotFound, ErrSecretInvalid or ErrInvalid
 // where one of them is the cause.
