@@ -28,7 +28,7 @@
 //     events and resends are in no order. A change of the ordering holds for what comes after it.
 //   - Where more than MaxEndpointBacklog or MaxTenantBacklog deliveries wait, or one for longer than
 //     BacklogAge, the oldest are dead-lettered as BacklogExpired, of a disabled subscription too.
-//   - A replay's deliveries take at most half of their endpoint's places, and all replays a quarter of
+//   - A replay's deliveries take at most half of their endpoint's places, and all replays an eighth of
 //     MaxInFlight; one starts only while nothing of its endpoint is queued or on pages and nobody
 //     stands in line. They open and probe circuits. Ordered by key, those of a time go one by one
 //     for each key, never beside another of it, and wait behind one that failed; dead letters go one by one.

@@ -11,9 +11,10 @@ import (
 
 const (
 	// replayEndpointPart of an endpoint's places is the most that its replay takes up, at least one;
-	// replayPart of all places is the most that all replays do.
+	// replayPart of all places is the most that all replays do: half of what slow endpoints share, so
+	// that attempts of replays that hang leave those the other half.
 	replayEndpointPart = 2
-	replayPart         = 4
+	replayPart         = 8
 )
 
 // mayReplay tells whether an endpoint's replay may start an attempt: where nothing else of the
@@ -139,6 +140,10 @@ func (e *Engine) startReplayed(rp *replay, one *replayed) {
 	e.replayInFlight++
 	e.remember(ep, it)
 	e.launch(it)
+	if e.underWay.first == it {
+		// Nothing else tells the keeper that there is one to find late.
+		e.wake()
+	}
 }
 
 // replayedEvent is what a delivery of a replay sends.

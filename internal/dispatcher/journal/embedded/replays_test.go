@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestReplayRow(t *testing.T) {
 	of, want := replayRef{"sub", "id"}, sampleReplay()
 	row := encodeReplay(&want)
 	for _, more := range []string{"", "a field of later"} {
-		got, err := decodeReplay(of, append(row[:len(row):len(row)], more...))
+		got, err := decodeReplay(of, append(slices.Clip(row), more...))
 		if err != nil {
 			t.Fatal(err)
 		}
