@@ -66,8 +66,49 @@ type circuit struct {
 	timer   clockwork.Timer
 	// probing: the next delivery may go out as a probe; underWay: it is out.
 	probing, underWay bool
-	// window is how many attempts may be under way while it recovers, successes are those at this width.
-	window, successes int
+	// window is how many attempts may be under way while it is not open, see width; successes are those
+	// at this width, most were under way at once since measured.
+	window, successes, most int
+	measured                time.Time
+}
+
+const (
+	// startWindow is how many attempts may be under way to an endpoint of which nothing is known of
+	// late. As long as attempts use the whole window it doubles, with as many that are accepted, up to
+	// the endpoint's limit. So endpoints that begin to hang take few places from the others, however
+	// many they are.
+	startWindow = 2
+	// windowAge is how long a window stays as wide as it was needed: it is halved where no more than
+	// half of it was used for so long, and begins again after twice that without an attempt.
+	windowAge = 10 * time.Second
+)
+
+// width is the window of a circuit that is closed.
+func (c *circuit) width() int { return max(c.window, startWindow) }
+
+// began takes note of an attempt that was started, with which so many are under way.
+func (c *circuit) began(now time.Time, inFlight int) {
+	if age := now.Sub(c.measured); age >= windowAge && !c.open && !c.recovering {
+		switch {
+		case age >= 2*windowAge:
+			c.window = 0
+		case 2*c.most <= c.window:
+			c.window /= 2
+		}
+		c.most, c.measured = 0, now
+	}
+	c.most = max(c.most, inFlight)
+}
+
+// widen follows an attempt that was accepted while the circuit is closed.
+func (c *circuit) widen(inFlight, limit int) {
+	width := c.width()
+	if width >= limit || c.most < width {
+		return
+	}
+	if c.successes++; c.successes >= width {
+		c.window, c.successes, c.most = 2*width, 0, inFlight
+	}
 }
 
 func (c *circuit) name() CircuitState {
@@ -89,7 +130,7 @@ func (c *circuit) admits(inFlight, limit int) bool {
 	case c.recovering:
 		return inFlight < min(c.window, limit)
 	default:
-		return inFlight < limit
+		return inFlight < min(c.width(), limit)
 	}
 }
 
@@ -127,7 +168,10 @@ func (e *Engine) succeeded(ep *endpoint) {
 		if c.window *= 2; c.window >= ep.limit {
 			c.recovering, c.opened = false, 0
 			c.since = e.cfg.Clock.Now()
+			c.measured = c.since
 		}
+	default:
+		c.widen(ep.inFlight, ep.limit)
 	}
 }
 

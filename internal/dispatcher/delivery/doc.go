@@ -20,6 +20,8 @@
 //     wait in the journal, and now and then the oldest that is due goes out as a probe. One that is
 //     accepted lets one attempt at a time go out, then two, four, up to its limit. A probe is an
 //     attempt like any other, so only deliveries whose next attempt is due are used for it.
+//   - Of an endpoint that has had no attempt for a while two may be under way, and up to its limit as they
+//     are accepted and more are needed: so many that begin to hang at once take few places.
 //   - Places under MaxInFlight go to the tenant that has the fewest, and of its endpoints to the one
 //     that has the fewest. Endpoints slower than SlowAfter share a quarter of them.
 //   - Ordered by key (the CloudEvents partitionkey, else the subject), a delivery waits until those of

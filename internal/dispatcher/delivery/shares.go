@@ -166,6 +166,9 @@ func (e *Engine) took(ep *endpoint, n int) {
 	ep.inFlight += n
 	e.inFlight += n
 	e.count(ep, n)
+	if n > 0 {
+		ep.circuit.began(e.cfg.Clock.Now(), ep.inFlight)
+	}
 }
 
 // count books attempts in an endpoint's class.
@@ -202,6 +205,15 @@ func (e *Engine) leaveLine(ep *endpoint) {
 	}
 }
 
+// served has a tenant whose turn it was wait longest no more, where others of its endpoints wait.
+func (e *Engine) served(ep *endpoint) {
+	if s := &ep.tenant.shares[ep.class]; s.at > 0 {
+		e.tickets++
+		s.ticket = e.tickets
+		e.lines[ep.class].waiting.moved(s)
+	}
+}
+
 // first is the endpoint that gets the next place, nil where none may.
 func (e *Engine) first() *endpoint {
 	var best *share
@@ -222,6 +234,7 @@ func (e *Engine) first() *endpoint {
 func (e *Engine) serveLine() {
 	for ep := e.first(); ep != nil; ep = e.first() {
 		e.leaveLine(ep)
+		e.served(ep)
 		if e.mayStart(ep) && e.start(ep) && e.mayStart(ep) {
 			e.standInLine(ep)
 		}
