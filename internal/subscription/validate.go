@@ -315,7 +315,8 @@ func (c Capabilities) validateURL(text string) error {
 	case parsed.User != nil && (c.Has(FieldBasic) || c.Has(FieldBearer)):
 		return invalid(FieldURL, "the url holds user information: remove it and set authorization instead")
 	case parsed.User != nil:
-		return invalid(FieldURL, "the url holds user information: remove it; deliveries carry no credentials here, their signature tells whose they are")
+		return invalid(FieldURL, "the url holds user information: remove it; "+
+			"deliveries carry no credentials here, their signature tells whose they are")
 	case parsed.Fragment != "" || strings.Contains(text, "#"):
 		return invalid(FieldURL, "the url has a fragment, which is never sent: remove \"#\" and what follows")
 	}

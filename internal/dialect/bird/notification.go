@@ -156,9 +156,7 @@ func render(text []byte) ([]byte, error) {
 // withLast is an object with one member more at its end, whose value stands to the byte: encoding/json would
 // take the blanks out of it.
 func withLast(object []byte, name string, value []byte) []byte {
-	out := append(object[:len(object)-1:len(object)-1], `,"`+name+`":`...)
-
-	return append(append(out, value...), '}')
+	return slices.Concat(object[:len(object)-1], []byte(`,"`+name+`":`), value, []byte("}"))
 }
 
 func isJSON(contentType string) bool {

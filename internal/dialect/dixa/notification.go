@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -163,9 +164,7 @@ func (n Notification) render(tenant string, text []byte, at time.Time) ([]byte, 
 // withLast is an object with one member more at its end, whose value stands to the byte: encoding/json would
 // take the blanks out of it.
 func withLast(object []byte, name string, value []byte) []byte {
-	out := append(object[:len(object)-1:len(object)-1], `,"`+name+`":`...)
-
-	return append(append(out, value...), '}')
+	return slices.Concat(object[:len(object)-1], []byte(`,"`+name+`":`), value, []byte("}"))
 }
 
 func (n Notification) organization(tenant string) Organization {

@@ -29,7 +29,7 @@ const (
 	MinIssuerKeyBytes = 32
 	// MaxTokenRequestBytes bounds the body of a request for a token; BodyTimeout bounds how long it may take.
 	MaxTokenRequestBytes = 16 << 10
-	// MaxTokenRequests is how many requests for a token may be looked at at once.
+	// MaxTokenRequests is how many requests for a token may be worked on together.
 	MaxTokenRequests = 32
 	// issuerName tells the issuer's tokens from other JWTs signed by the same key.
 	issuerName = "hookline/vonage"
@@ -175,7 +175,8 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (i *Issuer) issue(w http.ResponseWriter, r *http.Request) (tokenBody, error) {
 	if r.Method != http.MethodPost {
 		return tokenBody{}, &grantError{
-			status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Send a POST", header: http.Header{"Allow": {http.MethodPost}},
+			status: http.StatusMethodNotAllowed, code: "invalid_request", text: "Send a POST",
+			header: http.Header{"Allow": {http.MethodPost}},
 		}
 	}
 	if err := readForm(w, r); err != nil {
@@ -215,7 +216,8 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 		return &grantError{status: status, code: "invalid_request", text: text}
 	}
 	if encoded(r.Header) {
-		refused := refusal(http.StatusUnsupportedMediaType, "The body must be sent as it is: remove the header Content-Encoding and what it says was done")
+		refused := refusal(http.StatusUnsupportedMediaType,
+			"The body must be sent as it is: remove the header Content-Encoding and what it says was done")
 		refused.header = http.Header{"Accept-Encoding": {identity}}
 
 		return refused
