@@ -46,8 +46,6 @@ func (s *subscriptionScope) act(ctx context.Context) error {
 
 // settle records what came of acting.
 func (s *subscriptionScope) settle(ctx context.Context) error {
-	s.tellAll()
-
 	failure := s.summed()
 	if s.moved && failure == nil {
 		// Nothing is given up for a pattern that has nothing here yet.
@@ -262,7 +260,13 @@ func (s *subscriptionScope) notCreated(ctx context.Context, u *unitScope, err er
 		invalid     *subscription.InvalidError
 		unsupported *subscription.UnsupportedError
 		refused     *subscription.AuthError
+		limited     *subscription.RateLimitedError
 	)
+
+	if errors.As(err, &limited) {
+		// It is asked for again so soon that the mark may stay.
+		return err
+	}
 
 	if errors.As(err, &invalid) || errors.As(err, &unsupported) || errors.As(err, &refused) {
 		if unmarked := s.unmark(ctx, u.hash); unmarked != nil {
@@ -379,7 +383,7 @@ type told struct {
 // maxNotesTold is how many subscriptions one Event tells of.
 const maxNotesTold = 5
 
-// tell keeps an Event about one of the subscriptions until all was done.
+// tell keeps an Event about one of the subscriptions until the reconcile ends, see conclude.
 func (s *subscriptionScope) tell(kind, reason, act, note string) {
 	for i := range s.told {
 		if s.told[i].reason == reason {
@@ -390,6 +394,15 @@ func (s *subscriptionScope) tell(kind, reason, act, note string) {
 	}
 
 	s.told = append(s.told, told{kind: kind, reason: reason, act: act, notes: []string{note}})
+}
+
+// tellOf keeps what was done at another provider with what was done at this one.
+func (s *subscriptionScope) tellOf(there *subscriptionScope) {
+	for _, one := range there.told {
+		for _, note := range one.notes {
+			s.tell(one.kind, one.reason, one.act, note)
+		}
+	}
 }
 
 // tellAll writes the Events that were kept.

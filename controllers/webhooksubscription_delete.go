@@ -181,8 +181,6 @@ func (s *subscriptionScope) unrecorded(ctx context.Context) ([][]match, error) {
 
 // partWithRemote deletes the remote subscription, or leaves it behind.
 func (s *subscriptionScope) partWithRemote(ctx context.Context) error {
-	defer s.tellAll()
-
 	for _, step := range planDeletion(s.farewell) {
 		switch step.Verb {
 		case verbDelete:

@@ -5,9 +5,34 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/hookline-dev/hookline/api/v1alpha1"
+	"github.com/hookline-dev/hookline/internal/provider"
 )
+
+// isAccountOf tells whether a provider stands for the account of the one that a status is pinned to. Where nothing is known
+// any more of that one's credentials, a provider of the same name is taken for it, one that was restored from a backup,
+// unless the status tells of another account.
+func (s *subscriptionScope) isAccountOf(pinned *v1alpha1.ResolvedProvider, present provider.Config) bool {
+	if pinned.UID == present.UID {
+		return true
+	}
+
+	if old, known := s.pool.Last(pinned.UID); known {
+		return old.Config().SameAccount(present)
+	}
+
+	return pinned.Kind == present.Kind && pinned.Name == present.Name &&
+		(pinned.Account == nil || equality.Semantic.DeepEqual(pinned.Account, present.AccountStatus()))
+}
+
+// otherAccount says that what a status is pinned to cannot be reached through the provider that has its name.
+func otherAccount(pinned *v1alpha1.ResolvedProvider) error {
+	return waiting(0, v1alpha1.ReasonProviderNotFound,
+		"%s %s stands for another account by now than the one that has the subscription: make a provider of that name for "+
+			"that account again, or set spec.deletionPolicy to Orphan to leave the subscription behind", pinned.Kind, pinned.Name)
+}
 
 // at is the same reconcile at another provider, where the mark says that creates were asked for. Nothing there is in the
 // status.
@@ -73,7 +98,7 @@ func (s *subscriptionScope) clearAt(ctx context.Context, place string) error {
 		return err
 	}
 
-	defer there.tellAll()
+	defer s.tellOf(there)
 
 	found, err := there.unrecorded(ctx)
 	if err != nil {
@@ -138,6 +163,8 @@ func (s *subscriptionScope) partWith(ctx context.Context, place string) error {
 	if err != nil {
 		return parting.blocked(err)
 	}
+
+	defer s.tellOf(there)
 
 	return there.partWithRemote(ctx)
 }

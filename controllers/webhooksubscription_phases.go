@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -78,29 +77,6 @@ func remotesOf(status *v1alpha1.WebhookSubscriptionStatus) []v1alpha1.RemoteSubs
 	}
 
 	return status.Subscriptions
-}
-
-// isAccountOf tells whether a provider stands for the account of the one that a status is pinned to. Where nothing is known
-// any more of that one's credentials, a provider of the same name is taken for it, one that was restored from a backup,
-// unless the status tells of another account.
-func (s *subscriptionScope) isAccountOf(pinned *v1alpha1.ResolvedProvider, present provider.Config) bool {
-	if pinned.UID == present.UID {
-		return true
-	}
-
-	if old, known := s.pool.Last(pinned.UID); known {
-		return old.Config().SameAccount(present)
-	}
-
-	return pinned.Kind == present.Kind && pinned.Name == present.Name &&
-		(pinned.Account == nil || equality.Semantic.DeepEqual(pinned.Account, present.AccountStatus()))
-}
-
-// otherAccount says that what a status is pinned to cannot be reached through the provider that has its name.
-func otherAccount(pinned *v1alpha1.ResolvedProvider) error {
-	return waiting(0, v1alpha1.ReasonProviderNotFound,
-		"%s %s stands for another account by now than the one that has the subscription: make a provider of that name for "+
-			"that account again, or set spec.deletionPolicy to Orphan to leave the subscription behind", pinned.Kind, pinned.Name)
 }
 
 // knownEntries are the status' subscriptions if they are of the present provider's account.

@@ -106,6 +106,8 @@ func (s *subscriptionScope) conclude(ctx context.Context, failure error) (ctrl.R
 		out = outcomeOf(failure)
 	}
 
+	s.tellAll()
+
 	var refused *subscription.AuthError
 	if errors.As(failure, &refused) && s.provider != nil {
 		s.refused(ctx, s.provider.ProviderKind(), s.provider.GetNamespace(), s.provider.GetName())
