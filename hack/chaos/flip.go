@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hookline-dev/hookline/internal/dispatcher"
 )
 
 const (
@@ -135,6 +137,11 @@ func (f *flipper) fill(ctx context.Context) error {
 	}
 
 	f.original = f.launcher.data
+	// What was killed leaves its socket, which holds nothing and cannot be copied.
+	if err := os.Remove(filepath.Join(f.original, dispatcher.ControlSocket)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a killed process's socket: %w", err)
+	}
+
 	f.receivers.set(f.receivers.out, late, false)
 
 	return nil
