@@ -449,7 +449,7 @@ func (w *world) advanceUntilSynced(ctx context.Context, sub *v1alpha1.WebhookSub
 }
 
 // advanceWhile puts the clock forward while something has not happened yet: a jump of the clock makes requests
-// come so fast that a vendor may have one wait.
+// come so fast that a vendor may have one wait. Vendors count by real time, so this goes on slowly.
 func (w *world) advanceWhile(ctx context.Context, waiting func() bool) {
 	GinkgoHelper()
 	Eventually(ctx, func() bool {
@@ -459,7 +459,7 @@ func (w *world) advanceWhile(ctx context.Context, waiting func() bool) {
 		}
 
 		return still
-	}).Should(BeFalse())
+	}).WithPolling(time.Second).Should(BeFalse())
 }
 
 func (w *world) advanceUntil(ctx context.Context, object client.Object) {
