@@ -84,6 +84,11 @@ func TestBackup(t *testing.T) {
 
 	w.data = copied
 	p = w.start()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of the copy's process:\n%s", p.log)
+		}
+	})
 
 	if own, err := os.ReadFile(filepath.Join(copied, "IDENTITY")); err != nil || string(own) == string(identity) {
 		t.Errorf("another copy has an identity of its own: %q, %v", own, err)

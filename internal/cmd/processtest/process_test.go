@@ -489,7 +489,8 @@ func TestTerminatedWhileAReceiverHangs(t *testing.T) {
 		t.Fatalf("accepted %v: %v", accepted, err)
 	}
 
-	w.eventually("every attempt to be under way", func() bool { return r.waitingNow() == 3 })
+	// An endpoint that has accepted nothing yet gets few attempts at once; the rest wait for their turn.
+	w.eventually("attempts to be under way", func() bool { return r.waitingNow() >= 2 })
 
 	began := time.Now()
 	if err := w.end(p, syscall.SIGTERM); err != nil {
