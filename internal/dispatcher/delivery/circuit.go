@@ -66,6 +66,8 @@ type circuit struct {
 	timer   clockwork.Timer
 	// probing: the next delivery may go out as a probe; underWay: it is out.
 	probing, underWay bool
+	// changed: the subscription has changed since the probe under way began, so it says nothing of it.
+	changed bool
 	// window is how many attempts may be under way while it is not open, see width; successes are those
 	// at this width, most were under way at once since measured.
 	window, successes, most int
@@ -156,7 +158,7 @@ func (e *Engine) succeeded(ep *endpoint) {
 	switch {
 	case c.open:
 		e.stopProbing(ep)
-		c.open, c.recovering = false, true
+		c.open, c.recovering, c.changed = false, true, false
 		c.window, c.successes = 1, 0
 		c.since = e.cfg.Clock.Now()
 		e.metrics.circuitsOpen.Dec()
@@ -181,7 +183,11 @@ func (e *Engine) failed(ep *endpoint, it *item, retryAfter time.Duration) {
 	switch {
 	case c.open:
 		// What was under way when it opened says nothing new.
-		if it.probe {
+		switch {
+		case it.probe && c.changed:
+			c.changed = false
+			e.probeNow(ep)
+		case it.probe:
 			c.opened++
 			e.awaitProbe(ep, retryAfter)
 		}
@@ -239,8 +245,11 @@ func (e *Engine) awaitProbe(ep *endpoint, retryAfter time.Duration) {
 func (e *Engine) probeNow(ep *endpoint) {
 	c := &ep.circuit
 	if !c.open || c.underWay {
+		c.changed = c.open
+
 		return
 	}
+	c.changed = false
 	e.stopProbing(ep)
 	c.probing = true
 	e.wantMore(ep)

@@ -134,6 +134,40 @@ func TestCircuitIsProbedAfterAChange(t *testing.T) {
 	r.state(id, CircuitClosed)
 }
 
+// TestCircuitIsProbedAgainAfterAChange: a probe that is under way when the subscription is mended tells
+// nothing of what it is now.
+func TestCircuitIsProbedAgainAfterAChange(t *testing.T) {
+	t.Parallel()
+	clock := clockwork.NewFakeClockAt(time.Now())
+	broken, mended := newReceiver(t), newReceiver(t)
+	broken.always(http.StatusInternalServerError)
+	r := newRigAt(t, clock, circuits)
+	id := r.subscribe(broken.URL, nil)
+	r.publish("a.b", ids("e", 20)...)
+	r.state(id, CircuitOpen)
+	eventually(t, "the attempts to end", func() bool { state, _ := r.engine.Endpoint(id); return state.InFlight == 0 })
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	broken.respond(func(w http.ResponseWriter, _ string, _ int) {
+		arrived <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	clock.Advance(DefaultProbeAfter)
+	<-arrived
+	r.update(id, subscription.Patch{URL: &mended.URL})
+	eventually(t, "the engine to follow", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		current, _ := r.registry.Current(id)
+
+		return r.engine.endpoints[id].revision == current.Revision
+	})
+	close(release)
+	// The clock stands still, so no other probe is due.
+	mended.got(t, 14)
+	r.state(id, CircuitClosed)
+}
+
 // settleNothing goes on as after a Settle. The caller holds the lock.
 func (e *Engine) settleNothing() {
 	_, taken := e.takePending()
