@@ -158,6 +158,7 @@ func (e *Engine) configure(ep *endpoint, current *registry.Subscription) {
 	if ep.revision != current.Revision {
 		// It may have been mended, or be another address altogether.
 		ep.revision = current.Revision
+		ep.circuit.opened = 0
 		e.probeNow(ep)
 	}
 	ep.limit = e.cfg.EndpointInFlight
@@ -282,6 +283,15 @@ func (e *Engine) drop(ep *endpoint, seq journal.Seq) {
 		Ref: journal.Ref{Subscription: ep.id, Seq: seq}, Result: journal.Dropped,
 	})
 	e.noted()
+}
+
+// dropRow drops a delivery that waits in the journal. Until its row is gone it is held, so that it is
+// not dropped again; then the endpoint is looked at once more.
+func (e *Engine) dropRow(ep *endpoint, seq journal.Seq) {
+	it := &item{endpoint: ep, seq: seq, row: true}
+	e.remember(ep, it)
+	e.metrics.dropped.Inc()
+	e.end(it, journal.Outcome{Ref: journal.Ref{Subscription: ep.id, Seq: seq}, Result: journal.Dropped})
 }
 
 func (e *Engine) setBehind(ep *endpoint, behind bool) {

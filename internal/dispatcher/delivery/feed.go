@@ -103,7 +103,7 @@ func (e *Engine) takeHungry() []*endpoint {
 func (k *keeper) feed(ctx context.Context, ep *endpoint) error {
 	e := k.engine
 	if err := k.load(ctx, ep); err != nil {
-		return err
+		return k.unread(ep, err)
 	}
 	e.mu.Lock()
 	behind, filled, parked, scanned := ep.behind, ep.filled, ep.parked && e.takesRetry(ep), ep.scanned
@@ -124,7 +124,9 @@ func (k *keeper) feed(ctx context.Context, ep *endpoint) error {
 			return fmt.Errorf("reading the backlog of subscription %s: %w", ep.id, err)
 		}
 		if ordered {
-			keys = k.keys(ctx, seqs)
+			if keys, err = k.keys(ctx, seqs); err != nil {
+				return k.unread(ep, err)
+			}
 		}
 	}
 	if parked {
@@ -229,17 +231,10 @@ func (k *keeper) clear(ctx context.Context, ep *endpoint) error {
 	for _, row := range rows {
 		seqs = append(seqs, row.Seq)
 	}
-	dropped := false
 	for _, seq := range seqs {
 		if ep.held[seq] == nil {
-			e.drop(ep, seq)
-			dropped = true
+			e.dropRow(ep, seq)
 		}
-	}
-	if dropped {
-		e.hungry[ep.id] = ep
-
-		return nil
 	}
 	if len(ep.held) == 0 && ep.pagesPending == 0 {
 		e.setBehind(ep, false)

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 
@@ -347,7 +348,7 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 	if !needed {
 		return nil
 	}
-	o := newOrder(true)
+	o, parked := newOrder(true), false
 	for after := journal.Seq(0); len(o.resting) < MaxBlockedKeys; {
 		rows, err := e.cfg.Journal.View().Retries(ctx, ep.id, after, orderedBatch)
 		if err != nil {
@@ -357,8 +358,13 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 		for _, row := range rows {
 			seqs = append(seqs, row.Seq)
 			after = row.Seq
+			parked = parked || row.Due.Equal(parkedDue)
 		}
-		for i, key := range k.keys(ctx, seqs) {
+		keys, err := k.keys(ctx, seqs)
+		if err != nil {
+			return err
+		}
+		for i, key := range keys {
 			if key != 0 {
 				o.rests(seqs[i], key)
 			}
@@ -380,6 +386,10 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 	}
 	if ep.order != nil && !ep.order.loaded {
 		ep.order = o
+		if parked {
+			// Whose turn they wait for may have been forgotten.
+			ep.parked, ep.again = true, true
+		}
 	}
 
 	return nil
@@ -395,11 +405,12 @@ func (o *order) rests(seq journal.Seq, key uint64) {
 	}
 }
 
-// keys are those of events; 0 also where an event cannot be read, which its delivery then tells.
-func (k *keeper) keys(ctx context.Context, seqs []journal.Seq) []uint64 {
+// keys are those of events; 0 also where an event can never be read, which its delivery then tells.
+// Another failure to read one is an error: it would pass by those before it.
+func (k *keeper) keys(ctx context.Context, seqs []journal.Seq) ([]uint64, error) {
 	keys := make([]uint64, len(seqs))
 	if len(seqs) == 0 {
-		return keys
+		return keys, nil
 	}
 	e := k.engine
 	if events, err := e.cfg.Journal.Get(ctx, seqs); err == nil {
@@ -407,13 +418,45 @@ func (k *keeper) keys(ctx context.Context, seqs []journal.Seq) []uint64 {
 			keys[i] = e.keyOf(&events[i])
 		}
 
-		return keys
+		return keys, nil
 	}
 	for i, seq := range seqs {
-		if event, err := e.payloads.get(ctx, seq); err == nil {
+		event, err := e.payloads.get(ctx, seq)
+		switch {
+		case err == nil:
 			keys[i] = e.keyOf(event)
+		case lost(err) == "":
+			return nil, &unreadError{seq: seq, err: err}
 		}
 	}
 
-	return keys
+	return keys, nil
+}
+
+// unreadError tells that an event could not be read for the moment, so that its key is not known.
+type unreadError struct {
+	seq journal.Seq
+	err error
+}
+
+func (u *unreadError) Error() string { return u.err.Error() }
+
+func (u *unreadError) Unwrap() error { return u.err }
+
+// unread has an endpoint wait whose events could not be read; it returns any other error.
+func (k *keeper) unread(ep *endpoint, err error) error {
+	unread, ok := errors.AsType[*unreadError](err)
+	if !ok {
+		return err
+	}
+	e := k.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.accepting {
+		return nil
+	}
+	e.cfg.Log.Error("Failed to read an event that is to be delivered in order", "subscription", ep.id, "position", unread.seq, "error", unread.err)
+	e.pauseFor(ep, pauseAfterError)
+
+	return nil
 }

@@ -1,10 +1,13 @@
 package delivery
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,4 +182,98 @@ func TestOrderIsSwitched(t *testing.T) {
 	}
 	endpoint.got(t, len(all))
 	eventually(t, "the rows to go", func() bool { backlog, retries := r.rows(id); return backlog+retries == 0 })
+}
+
+// failing is a journal whose event at a position cannot be read for a while.
+type failing struct {
+	journal.Journal
+
+	seq  journal.Seq
+	left atomic.Int64
+}
+
+func (f *failing) Get(ctx context.Context, seqs []journal.Seq) ([]journal.Event, error) {
+	if slices.Contains(seqs, f.seq) && f.left.Add(-1) >= 0 {
+		return nil, errors.New("the disk does not answer")
+	}
+
+	return f.Journal.Get(ctx, seqs) //nolint:wrapcheck // As it is.
+}
+
+// TestOrderOutlastsAReadThatFails: an event that cannot be read for the moment may be of any key.
+func TestOrderOutlastsAReadThatFails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reason string
+		rows   func(seqs []journal.Seq, id string) journal.Batch
+	}{
+		"Pages": {reason: "what follows on the pages must wait", rows: func(seqs []journal.Seq, id string) journal.Batch {
+			batch := journal.Batch{Cursor: seqs[len(seqs)-1]}
+			for _, seq := range seqs {
+				batch.Backlog = append(batch.Backlog, journal.Ref{Subscription: id, Seq: seq})
+			}
+
+			return batch
+		}},
+		"Retries": {reason: "what follows the retry must wait", rows: func(seqs []journal.Seq, id string) journal.Batch {
+			batch := journal.Batch{Cursor: seqs[len(seqs)-1], Outcomes: []journal.Outcome{
+				{Ref: journal.Ref{Subscription: id, Seq: seqs[0]}, Result: journal.Retry, NextAttempt: time.Now().Add(2 * time.Second)},
+			}}
+			for _, seq := range seqs[1:] {
+				batch.Backlog = append(batch.Backlog, journal.Ref{Subscription: id, Seq: seq})
+			}
+
+			return batch
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endpoint := newReceiver(t)
+			r := newRig(t, nil)
+			id := r.ordered(endpoint.URL)
+			r.stop()
+			seqs := r.publishKeyed(interleaved(5, "a", "b")...)
+			r.settle(c.rows(seqs, id))
+			r.close()
+			broken := &failing{seq: seqs[0]}
+			broken.left.Store(3)
+			r.change = func(cfg *Config) { broken.Journal = cfg.Journal; cfg.Journal = broken }
+			r.open()
+			r.run()
+			endpoint.got(t, len(seqs))
+			endpoint.inOrder(t)
+			if left := broken.left.Load(); left >= 0 {
+				t.Errorf("%s: it was not read often enough", c.reason)
+			}
+		})
+	}
+}
+
+// TestParkedRetriesAreFoundAgain: a retry that was put aside until its turn comes is not forgotten with
+// whom it waited for.
+func TestParkedRetriesAreFoundAgain(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	r := newRig(t, nil)
+	id := r.ordered(endpoint.URL)
+	r.stop()
+	seqs := r.publishKeyed("a-000", "a-001")
+	r.settle(journal.Batch{Cursor: seqs[1], Outcomes: []journal.Outcome{
+		{Ref: journal.Ref{Subscription: id, Seq: seqs[0]}, Result: journal.Retry, NextAttempt: parkedDue},
+		{Ref: journal.Ref{Subscription: id, Seq: seqs[1]}, Result: journal.Retry, NextAttempt: parkedDue},
+	}})
+	r.close()
+	r.open()
+	e := r.engine
+	reader, err := e.recover(t.Context())
+	if err != nil || reader == nil {
+		t.Fatal(err)
+	}
+	e.endpoints[id].parked = false
+	if err := (&keeper{engine: e}).load(t.Context(), e.endpoints[id]); err != nil {
+		t.Fatal(err)
+	}
+	if ep := e.endpoints[id]; !ep.order.loaded || !ep.parked {
+		t.Errorf("nobody looks for its parked retries: %+v", ep)
+	}
 }
