@@ -12,8 +12,10 @@ import (
 const (
 	// expireInterval is how often deliveries that have waited too long are looked for.
 	expireInterval = time.Minute
-	// expireBatch is how many deliveries of one endpoint expire between two Settles.
-	expireBatch = 1024
+	// expireBatch is how many deliveries of one endpoint expire between two Settles, and maxExpiring of
+	// all: each dead letter copies its event into the batch.
+	expireBatch = 256
+	maxExpiring = 1024
 	// agingBatch is how many endpoints are looked through for them between two Settles.
 	agingBatch = 64
 	// countBatch is how many rows are read at once when they are counted.
@@ -84,20 +86,26 @@ func (k *keeper) expire(ctx context.Context) error {
 	e.mu.Lock()
 	all := e.excesses()
 	e.mu.Unlock()
+	left := maxExpiring
 	for _, one := range all {
-		if _, err := k.expired(ctx, one.endpoint, min(one.n, expireBatch), journal.LatestSeq); err != nil {
+		n, err := k.expired(ctx, one.endpoint, min(one.n, expireBatch, left), journal.LatestSeq)
+		if err != nil {
 			return err
+		}
+		if left -= n; left == 0 {
+			break
 		}
 	}
 	if len(all) > 0 {
 		e.wake()
 	}
 
-	return k.age(ctx)
+	return k.age(ctx, left)
 }
 
-// age looks through some endpoints for deliveries whose events were accepted too long ago.
-func (k *keeper) age(ctx context.Context) error {
+// age looks through some endpoints for deliveries whose events were accepted too long ago, of which
+// so many may go now.
+func (k *keeper) age(ctx context.Context, left int) error {
 	e := k.engine
 	if now := e.cfg.Clock.Now(); len(k.aging) == 0 && !now.Before(k.nextAging) {
 		k.nextAging = now.Add(expireInterval)
@@ -115,13 +123,17 @@ func (k *keeper) age(ctx context.Context) error {
 		e.mu.Unlock()
 	}
 	for range min(agingBatch, len(k.aging)) {
+		if left == 0 {
+			break
+		}
 		ep := k.aging[0]
 		k.aging = k.aging[1:]
-		n, err := k.expired(ctx, ep, expireBatch, k.agedBefore)
+		most := min(expireBatch, left)
+		n, err := k.expired(ctx, ep, most, k.agedBefore)
 		if err != nil {
 			return err
 		}
-		if n == expireBatch {
+		if left -= n; n == most {
 			k.aging = append(k.aging, ep)
 		}
 	}

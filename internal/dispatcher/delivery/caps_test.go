@@ -134,6 +134,101 @@ func TestWhatWaitsTooLongExpires(t *testing.T) {
 	})
 }
 
+// settles is a journal that knows how many dead letters, and drops, were the most in one Settle.
+type settles struct {
+	journal.Journal
+
+	letters, drops atomic.Int64
+}
+
+func (s *settles) Settle(ctx context.Context, shard journal.Shard, epoch journal.Epoch, batch journal.Batch) error {
+	count := func(of journal.Result) (n int64) {
+		for i := range batch.Outcomes {
+			if batch.Outcomes[i].Result == of {
+				n++
+			}
+		}
+
+		return n
+	}
+	s.letters.Store(max(s.letters.Load(), count(journal.DeadLettered)))
+	s.drops.Add(count(journal.Dropped))
+
+	return s.Journal.Settle(ctx, shard, epoch, batch) //nolint:wrapcheck // As it is.
+}
+
+// TestExpiryIsBounded: each dead letter copies its event into the Settle, so only so many go with one.
+func TestExpiryIsBounded(t *testing.T) {
+	t.Parallel()
+	const subscriptions, events = 8, 300
+	clock := clockwork.NewFakeClockAt(time.Now())
+	endpoint := newReceiver(t)
+	endpoint.always(http.StatusInternalServerError)
+	counted := &settles{}
+	r := newRigAt(t, clock, func(c *Config) {
+		counted.Journal = c.Journal
+		c.Journal = counted
+		c.CircuitFailures, c.Schedule = 1, Schedule{0, 100 * time.Hour, 100 * time.Hour}
+	})
+	all := make([]string, 0, subscriptions)
+	for range subscriptions {
+		all = append(all, r.subscribe(endpoint.URL, nil))
+	}
+	r.settledTo(r.publish("a.b", ids("e", events)...)[events-1])
+	for _, id := range all {
+		r.enable(id, false)
+		eventually(t, "all of "+id+" to wait", func() bool { backlog, retries := r.rows(id); return backlog+retries == events })
+	}
+	clock.Advance(DefaultBacklogAge + expireInterval)
+	for _, id := range all {
+		eventually(t, "those of "+id+" to expire", func() bool { return len(r.expiredOf(id)) == events })
+	}
+	if n := counted.letters.Load(); n > maxExpiring {
+		t.Errorf("%d expired with one Settle: want at most %d", n, maxExpiring)
+	}
+}
+
+// TestTheDeletedAreDroppedOnce: however often the keeper is asked to feed meanwhile.
+func TestTheDeletedAreDroppedOnce(t *testing.T) {
+	t.Parallel()
+	const events = 2000
+	counted := &settles{}
+	endpoint := newReceiver(t)
+	endpoint.always(http.StatusInternalServerError)
+	r := newRig(t, func(c *Config) {
+		counted.Journal = c.Journal
+		c.Journal = counted
+		c.CircuitFailures, c.ProbeAfter, c.MaxProbeWait, c.Schedule = 1, time.Hour, time.Hour, Schedule{0, time.Hour}
+	})
+	id := r.subscribe(endpoint.URL, nil)
+	r.publish("a.b", ids("e", events)...)
+	eventually(t, "all to wait", func() bool { backlog, retries := r.rows(id); return backlog+retries == events })
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop) })
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Microsecond):
+				r.engine.feedSoon()
+			}
+		}
+	}()
+	if err := r.api.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it to be forgotten", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+
+		return r.engine.endpoints[id] == nil
+	})
+	if n := counted.drops.Load(); n != events {
+		t.Errorf("%d deliveries were dropped %d times", events, n)
+	}
+}
+
 // unreadable is a journal whose event at a position cannot be read.
 type unreadable struct {
 	journal.Journal
