@@ -52,6 +52,9 @@ const (
 	placeAfter = time.Second
 	// readBatch is how many records are read from the log at once.
 	readBatch = 256
+	// maxPassedOver is how many records of the log may be lost before Run ends for it: damage that is no
+	// single flipped bit or block.
+	maxPassedOver = 1000
 	// rowBatch is how many backlog or retry rows are read at once.
 	rowBatch = 256
 	// payloadBytes bounds the payloads kept in memory for deliveries that go out at once.

@@ -34,6 +34,9 @@
 //     MaxInFlight; one starts only while nothing of its endpoint is queued or on pages and nobody
 //     stands in line. They open and probe circuits. Ordered by key, those of a time go one by one
 //     for each key, never beside another of it, and wait behind one that failed; dead letters go one by one.
+//   - A record of the log that fails its checksum before it was matched is passed over: the log and
+//     hookline_delivery_records_lost_total tell so, and an event counts as unmatched. A damaged marker costs
+//     nothing. More than a thousand of them, a gap, or a record of an unknown version end Run.
 //   - A delivery whose event the journal has no more, or finds corrupt, is dead-lettered as
 //     EventMissing or EventCorrupt without an attempt.
 //

@@ -37,6 +37,7 @@ type metrics struct {
 	circuitsOpen   prometheus.Gauge
 	circuitsOpened prometheus.Counter
 	slow           prometheus.Gauge
+	lost           prometheus.Counter
 
 	replaysRunning   prometheus.Gauge
 	replayScanned    prometheus.Counter
@@ -92,6 +93,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "hookline_delivery_slow_endpoints",
 			Help: "Endpoints that take long for their attempts and share a quarter of the places.",
 		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hookline_delivery_records_lost_total",
+			Help: "Records of the log that were passed over because they are corrupt.",
+		}),
 		replaysRunning: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hookline_replay_running",
 			Help: "Replays that run.",
@@ -114,7 +119,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}
 	for _, collector := range []prometheus.Collector{
 		m.attempts, m.latency, m.firstDelay, m.inFlight, m.queued, m.behind, m.deadLetters, m.dropped,
-		m.circuitsOpen, m.circuitsOpened, m.slow,
+		m.circuitsOpen, m.circuitsOpened, m.slow, m.lost,
 		m.replaysRunning, m.replayScanned, m.replayDeliveries, m.replaysEnded,
 	} {
 		if err := registerer.Register(collector); err != nil {

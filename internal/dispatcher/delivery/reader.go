@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -26,6 +27,8 @@ type reader struct {
 	// skipped are the open intervals by subscription.
 	skipped map[string]journal.Interval
 	matches []*registry.Subscription
+	// passed are the positions that were passed over.
+	passed int
 	// among is what filter passes on; it holds nothing between events.
 	among []*registry.Subscription
 }
@@ -171,7 +174,7 @@ func (r *reader) run(ctx context.Context) error {
 		if !r.engine.room(ctx) {
 			return nil
 		}
-		records, err := r.engine.cfg.Journal.Read(ctx, r.next, readBatch)
+		records, err := r.read(ctx)
 		if ended(ctx) {
 			return nil
 		}
@@ -189,6 +192,66 @@ func (r *reader) run(ctx context.Context) error {
 			r.next = records[i].Seq + 1
 		}
 	}
+}
+
+// read returns the next records, none where the next one was passed over.
+func (r *reader) read(ctx context.Context) ([]journal.Record, error) {
+	store := r.engine.cfg.Journal
+	records, err := store.Read(ctx, r.next, readBatch)
+	damage, ok := errors.AsType[*journal.RecordError](err)
+	switch {
+	case !ok || !damage.Altered || !errors.Is(damage, journal.ErrCorrupt) || damage.Seq < r.next:
+		return records, err //nolint:wrapcheck // The caller does.
+	case damage.Seq > r.next:
+		// Those before it are sound.
+		return store.Read(ctx, r.next, int(min(damage.Seq-r.next, readBatch))) //nolint:gosec,wrapcheck // At most readBatch; the caller does.
+	default:
+		return nil, r.passOver(ctx, damage)
+	}
+}
+
+// passOver goes on behind a record that is lost, loudly: to stop at it would be to stop at each start,
+// and to lose what follows as well. A marker is told by the version that it stood for, so nothing is
+// lost with it; an event is written down as one that no subscription got.
+func (r *reader) passOver(ctx context.Context, damage *journal.RecordError) error {
+	e := r.engine
+	if r.passed++; r.passed > maxPassedOver {
+		return fmt.Errorf("more than %d records are lost: restore the journal from a backup: %w", maxPassedOver, damage)
+	}
+	versions, err := e.cfg.Journal.Subscriptions(ctx, damage.Seq)
+	if err != nil {
+		return fmt.Errorf("reading the subscriptions at position %d, whose record is lost: %w", damage.Seq, err)
+	}
+	e.metrics.lost.Inc()
+	// It may have been the marker of one that was deleted, of which there is no version to read.
+	matcher := registry.NewMatcher()
+	var marker *journal.Version
+	for i := range versions {
+		sub, err := registry.Decode(versions[i])
+		if err != nil {
+			return fmt.Errorf("reading the subscriptions at position %d, whose record is lost: %w", damage.Seq, err)
+		}
+		matcher.Put(sub)
+		if versions[i].Seq == damage.Seq {
+			marker = &versions[i]
+		}
+	}
+	r.matcher = matcher
+	r.next = damage.Seq + 1
+	if marker != nil {
+		e.cfg.Log.Error("Passed over a corrupt record of the log, which a subscription's stored version stands in for",
+			"position", damage.Seq, "file", damage.File, "subscription", marker.ID, "error", damage)
+
+		return r.mark(damage.Seq, *marker)
+	}
+	e.cfg.Log.Error("Passed over a corrupt record of the log: where it was an event, no subscription gets it",
+		"position", damage.Seq, "file", damage.File, "error", damage)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pending.unmatched = append(e.pending.unmatched, damage.Seq)
+	e.advance(damage.Seq)
+
+	return nil
 }
 
 // ended tells that reading is to end, which is no failure of whatever it interrupts.

@@ -49,6 +49,10 @@ type RecordError struct {
 	Seq Seq
 	// File is the damaged file, where the engine knows it.
 	File string
+	// Altered: what is stored fails its checksum, so this record is lost and those of other positions
+	// may be sound. Without it ErrCorrupt says that the engine cannot tell what it has: a record
+	// of an unknown version, or none where one must be.
+	Altered bool
 	// Err says what was found.
 	Err error
 }
@@ -279,7 +283,8 @@ type Batch struct {
 	Outcomes []Outcome
 	// Backlog appends deliveries to their subscription's pages.
 	Backlog []Ref
-	// Unmatched are events that matched no subscription.
+	// Unmatched are events that matched no subscription, also for want of what they were: see
+	// RecordError.Altered.
 	Unmatched []Seq
 	// Skipped are intervals opened or closed.
 	Skipped []Interval

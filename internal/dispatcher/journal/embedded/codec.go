@@ -110,6 +110,11 @@ func corrupt(seq journal.Seq, found string) error {
 	return &journal.RecordError{Seq: seq, Err: fmt.Errorf("%w: %s", journal.ErrCorrupt, found)}
 }
 
+// altered is ErrCorrupt for a record that fails its own check.
+func altered(seq journal.Seq, found string) error {
+	return &journal.RecordError{Seq: seq, Err: fmt.Errorf("%w: %s", journal.ErrCorrupt, found), Altered: true}
+}
+
 // decodeRecord reads a record stored at a position. Its error is ErrCorrupt with the position.
 func decodeRecord(seq journal.Seq, stored []byte) (journal.Record, error) {
 	kind, _, from, err := openRecord(seq, stored)
@@ -142,11 +147,11 @@ func recordTime(seq journal.Seq, stored []byte) (time.Time, error) {
 // openRecord checks a record and returns what its header says and its fields.
 func openRecord(seq journal.Seq, stored []byte) (kind byte, at time.Time, from *fields, err error) {
 	if len(stored) < recordHeader+recordChecksum {
-		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("%d bytes are too few", len(stored)))
+		return 0, time.Time{}, nil, altered(seq, fmt.Sprintf("%d bytes are too few", len(stored)))
 	}
 	body := stored[:len(stored)-recordChecksum]
 	if want, got := binary.BigEndian.Uint32(stored[len(body):]), checksum(body, seq); want != got {
-		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("checksum %08x where %08x is stored", got, want))
+		return 0, time.Time{}, nil, altered(seq, fmt.Sprintf("checksum %08x where %08x is stored", got, want))
 	}
 	if body[0] != recordVersion {
 		return 0, time.Time{}, nil, corrupt(seq, fmt.Sprintf("unknown version %d", body[0]))

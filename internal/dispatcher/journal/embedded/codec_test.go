@@ -74,6 +74,33 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// TestAlteredRecord: what fails its checksum is told apart from what is sound and not understood.
+func TestAlteredRecord(t *testing.T) {
+	t.Parallel()
+	record := func() []byte { return unsealedEvent(&journal.Event{Tenant: "acme", ID: "1"}, time.Unix(1, 0)) }
+	flipped, newer, strange := seal(record(), 7), record(), record()
+	flipped[5] ^= 1
+	newer[0]++
+	strange[1] = 99
+	for name, c := range map[string]struct {
+		reason string
+		stored []byte
+		want   bool
+	}{
+		"Flipped":   {"a bit of it is another", flipped, true},
+		"Elsewhere": {"it is another position's", seal(record(), 8), true},
+		"Short":     {"its checksum is cut off", record()[:3], true},
+		"Newer":     {"a later release wrote it", seal(newer, 7), false},
+		"Strange":   {"its kind is not known", seal(strange, 7), false},
+	} {
+		_, err := decodeRecord(7, c.stored)
+		damage, ok := errors.AsType[*journal.RecordError](err)
+		if !ok || damage.Altered != c.want || !errors.Is(err, journal.ErrCorrupt) {
+			t.Errorf("%s: %s: %v, %+v", name, c.reason, err, damage)
+		}
+	}
+}
+
 // FuzzDecodeRecord decodes anything, and encodes again what it could decode. The checksum
 // is made right, or no input that was not written would be decoded at all.
 func FuzzDecodeRecord(f *testing.F) {

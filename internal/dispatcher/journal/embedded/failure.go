@@ -177,7 +177,7 @@ func recordError(seq journal.Seq, err error) error {
 	if !errors.Is(err, journal.ErrCorrupt) {
 		return fmt.Errorf("position %d: %w", seq, err)
 	}
-	record := &journal.RecordError{Seq: seq, Err: err}
+	record := &journal.RecordError{Seq: seq, Err: err, Altered: true}
 	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
 		record.File = info.Path
 	}
