@@ -24,6 +24,8 @@
 //     are accepted and more are needed: so many that begin to hang at once take few places.
 //   - Places under MaxInFlight go to the tenant that has the fewest, and of its endpoints to the one
 //     that has the fewest. Endpoints slower than SlowAfter share a quarter of them.
+//     What turns slow beyond that takes none from the others, until twice as many attempts are under way; of one
+//     tenant among several at most three quarters of those are.
 //   - Ordered by key (the CloudEvents partitionkey, else the subject), a delivery waits until those of
 //     the same key before it are delivered or dead-lettered, over restarts too. Events without a key wait
 //     for none. At most MaxBlockedKeys keys are blocked at once; beyond, further keys wait too. Test

@@ -310,8 +310,12 @@ func (e *Engine) setBehind(ep *endpoint, behind bool) {
 func (e *Engine) pump(ep *endpoint) {
 	for e.mayStart(ep) {
 		// A place that is free while others stand in line is theirs.
-		if !e.free(ep.class) || len(e.lines[ep.class].waiting) > 0 {
+		if !e.free(ep.class) || e.sated(ep.tenant) || len(e.lines[ep.class].waiting) > 0 {
 			e.standInLine(ep)
+			if e.free(ep.class) {
+				// Those before it may be of a tenant that has as many as it may.
+				e.serveLine()
+			}
 
 			break
 		}

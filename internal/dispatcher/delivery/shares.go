@@ -16,6 +16,10 @@ const (
 	// overdraft bounds all attempts under way, in caps: attempts that turned out slow beyond their
 	// part take no place from the others, up to this.
 	overdraft = 2
+	// tenantPart is how many quarters of all attempts that may be under way one tenant may have while
+	// there are others: so endpoints of one that all hang leave room for those of the others. It is more
+	// than half, so that no two tenants have as many.
+	tenantPart = 3
 	// latencyWeight is the part of the average that the latest attempt makes up: one in so many.
 	latencyWeight = 8
 	// maxLatencySample keeps an endpoint that once timed out from being slow for long.
@@ -95,6 +99,7 @@ func (w *waiters[T]) remove(one T) {
 type share struct {
 	rank
 
+	tenant  *tenantState
 	waiting waiters[*endpoint]
 }
 
@@ -102,6 +107,8 @@ type share struct {
 type tenantState struct {
 	name   string
 	shares [classes]share
+	// inFlight attempts are under way to all of its endpoints.
+	inFlight int
 	// endpoints are its endpoints that are not deleted; rows are how many deliveries wait for all of them.
 	endpoints map[*endpoint]struct{}
 	rows      int
@@ -113,10 +120,21 @@ type line struct {
 	waiting  waiters[*share]
 }
 
+func (l *line) top() *share {
+	if len(l.waiting) == 0 {
+		return nil
+	}
+
+	return l.waiting[0]
+}
+
 func (e *Engine) tenantOf(name string) *tenantState {
 	t := e.tenants[name]
 	if t == nil {
 		t = &tenantState{name: name, endpoints: make(map[*endpoint]struct{})}
+		for c := range t.shares {
+			t.shares[c].tenant = t
+		}
 		e.tenants[name] = t
 	}
 
@@ -161,9 +179,34 @@ func (e *Engine) free(c class) bool {
 	return fast+min(slow, e.slowCap()) < e.cfg.MaxInFlight && fast+slow < overdraft*e.cfg.MaxInFlight
 }
 
+// sated tells whether a tenant has as many attempts under way as it may.
+func (e *Engine) sated(t *tenantState) bool {
+	const quarters = 4
+
+	return len(e.tenants) > 1 && t.inFlight >= max(1, tenantPart*overdraft*e.cfg.MaxInFlight/quarters)
+}
+
+// next is the tenant of a line that gets the next place, nil where none may.
+func (e *Engine) next(l *line) *share {
+	if len(l.waiting) == 0 || !e.sated(l.waiting[0].tenant) {
+		return l.top()
+	}
+	// No other has as many, so it is one of the two that come next in the heap.
+	const children = 2
+	var best *share
+	for _, s := range l.waiting[1:min(1+children, len(l.waiting))] {
+		if best == nil || s.before(&best.rank) {
+			best = s
+		}
+	}
+
+	return best
+}
+
 // took counts attempts that began, or with -1 ended, for their endpoint and its tenant.
 func (e *Engine) took(ep *endpoint, n int) {
 	ep.inFlight += n
+	ep.tenant.inFlight += n
 	e.inFlight += n
 	e.count(ep, n)
 	if n > 0 {
@@ -218,9 +261,11 @@ func (e *Engine) served(ep *endpoint) {
 func (e *Engine) first() *endpoint {
 	var best *share
 	for c := range classes {
-		l := &e.lines[c]
-		if len(l.waiting) > 0 && e.free(c) && (best == nil || l.waiting[0].before(&best.rank)) {
-			best = l.waiting[0]
+		if !e.free(c) {
+			continue
+		}
+		if s := e.next(&e.lines[c]); s != nil && (best == nil || s.before(&best.rank)) {
+			best = s
 		}
 	}
 	if best == nil {

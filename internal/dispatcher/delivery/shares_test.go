@@ -280,3 +280,41 @@ func TestManyThatBeginToHangLeaveRoom(t *testing.T) {
 	r.publish("a.b", ids("second", events)...)
 	eventually(t, "those that are well to have all once more", delivered(2))
 }
+
+// TestATenantThatHangsLeavesRoom: however many endpoints of one tenant hang, the others have places left
+// before any of its attempts times out.
+func TestATenantThatHangsLeavesRoom(t *testing.T) {
+	t.Parallel()
+	clock := clockwork.NewFakeClockAt(time.Now())
+	hanging, well := newReceiver(t), newReceiver(t)
+	release := make(chan struct{})
+	hanging.respond(func(http.ResponseWriter, string, int) { <-release })
+	r := newRigAt(t, clock, func(c *Config) { c.MaxInFlight, c.Timeout = 8, time.Minute })
+	t.Cleanup(func() { close(release) })
+	r.running()
+	for range 30 {
+		r.subscribe(hanging.URL, nil)
+	}
+	other, err := r.registry.Tenant("other").Create(t.Context(), subscription.Draft{Name: "other", URL: well.URL, Events: []string{"*"}, Enabled: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the engine to know it", func() bool { _, ok := r.engine.Endpoint(other.ID); return ok })
+	r.publish("a.b", ids("hang", 5)...)
+	inFlight := func() int {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+
+		return r.engine.inFlight
+	}
+	// What is late takes no place from the others, so more of them begin, up to three quarters.
+	for _, want := range []int{8, 12, 12} {
+		eventually(t, fmt.Sprintf("%d attempts to be under way", want), func() bool { return inFlight() == want })
+		clock.Advance(SlowAfter)
+	}
+	r.publishFor("other", "a.b", ids("well", 50)...)
+	well.got(t, 50)
+	if n := inFlight(); n > 12 {
+		t.Errorf("%d attempts are under way: want 12 that hang", n)
+	}
+}
