@@ -44,6 +44,19 @@ func (o operations) Resend(ctx context.Context, id string, position uint64) (sub
 	return ledger.EntryOf(&attempt, nil), nil
 }
 
+// Endpoint implements native.Operations. Of an endpoint that nothing was for yet there is nothing to tell.
+func (o operations) Endpoint(_ context.Context, id string) (native.Endpoint, error) {
+	state, ok := o.dispatcher.engine.Endpoint(id)
+	if !ok {
+		state.Circuit = delivery.CircuitClosed
+	}
+
+	return native.Endpoint{
+		Circuit: string(state.Circuit), Since: state.Since.UTC(), NextProbe: state.NextProbe.UTC(), Failures: state.Failures,
+		Slow: state.Slow, InFlight: state.InFlight, Queued: state.Queued, Waiting: state.Waiting,
+	}, nil
+}
+
 // DeadLetters implements native.Operations.
 func (o operations) DeadLetters(ctx context.Context, id string, after uint64, limit int) ([]native.DeadLetter, error) {
 	letters, err := o.dispatcher.ledger.DeadLetters(ctx, o.tenant, id, journal.Seq(after), limit)

@@ -187,6 +187,12 @@ func (o operations) SendTest(_ context.Context, id, eventType string) (subscript
 	}, nil
 }
 
+func (o operations) Endpoint(context.Context, string) (native.Endpoint, error) {
+	now := o.stage.clock.Now().UTC()
+
+	return native.Endpoint{Circuit: native.CircuitOpen, Since: now, NextProbe: now.Add(5 * time.Second), Failures: 5, Waiting: 12}, nil
+}
+
 func (o operations) Resend(ctx context.Context, id string, position uint64) (subscription.LogEntry, error) {
 	events, err := o.stage.journal.Get(ctx, []journal.Seq{journal.Seq(position)})
 	if err != nil {

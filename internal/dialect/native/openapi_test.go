@@ -186,6 +186,7 @@ func TestOpenAPIExamples(t *testing.T) {
 		"Delivery":        map[string]any{"format": "Morse"}, "LogEntry": map[string]any{"event": "order.paid"},
 		"VendorOptions": map[string]any{"dixa": map[string]any{}}, "SubscriptionChange": map[string]any{"id": "x"},
 		"ReplayChange": map[string]any{"state": "Done"}, "NewReplay": map[string]any{"from": 5}, "Replay": map[string]any{"id": "x"},
+		"Endpoint": map[string]any{"circuit": "Burnt", "failures": 0, "slow": false, "inFlight": 0, "queued": 0, "waiting": 0},
 	} {
 		if d.check(t, "/components/schemas/"+name, wrong) == nil {
 			t.Errorf("the schema %s takes %v", name, wrong)

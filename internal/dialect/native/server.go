@@ -45,6 +45,8 @@ type Operations interface {
 	// DeadLetters returns dead letters after a position, in order, at most limit; fewer do not
 	// mean the end, none does.
 	DeadLetters(ctx context.Context, id string, after uint64, limit int) ([]DeadLetter, error)
+	// Endpoint tells how a subscription's endpoint is at the moment.
+	Endpoint(ctx context.Context, id string) (Endpoint, error)
 
 	Replays
 }
@@ -109,6 +111,7 @@ func (s *server) routes() map[string]map[string]endpoint {
 		pathLogs:          {http.MethodGet: s.logs},
 		pathDeadLetters:   {http.MethodGet: s.deadLetters},
 		pathResend:        {http.MethodPost: s.resend},
+		pathEndpoint:      {http.MethodGet: s.endpoint},
 		pathReplays:       {http.MethodGet: s.replays, http.MethodPost: s.startReplay},
 		pathReplay:        {http.MethodGet: s.replay, http.MethodPatch: s.setReplay, http.MethodDelete: s.cancelReplay},
 		pathTest:          {http.MethodPost: s.test},

@@ -67,7 +67,7 @@ func TestWithoutOperations(t *testing.T) {
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	path := "/webhooks/subscriptions/" + created.ID
-	for request, body := range map[string]string{"GET /dead-letters": "", "POST /resend": `{"position":1}`, "POST /test": `{}`, "GET /replays": "", "DELETE /replays/1": ""} {
+	for request, body := range map[string]string{"GET /dead-letters": "", "POST /resend": `{"position":1}`, "POST /test": `{}`, "GET /replays": "", "GET /endpoint": "", "DELETE /replays/1": ""} {
 		method, tail, _ := strings.Cut(request, " ")
 		response, text := s.send(t, method, path+tail, as(support), body)
 		if response.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, `"reason":"Unsupported"`) {
