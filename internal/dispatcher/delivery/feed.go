@@ -116,17 +116,8 @@ func (k *keeper) feed(ctx context.Context, ep *endpoint) error {
 		err  error
 	)
 	if behind {
-		most := rowBatch
-		if ordered {
-			most = orderedBatch
-		}
-		if seqs, err = e.cfg.Journal.View().Backlog(ctx, ep.id, filled, most); err != nil {
-			return fmt.Errorf("reading the backlog of subscription %s: %w", ep.id, err)
-		}
-		if ordered {
-			if keys, err = k.keys(ctx, seqs); err != nil {
-				return k.unread(ep, err)
-			}
+		if seqs, keys, err = k.pages(ctx, ep.id, filled, ordered); err != nil {
+			return k.unread(ep, err)
 		}
 	}
 	if parked {
@@ -155,6 +146,24 @@ func (k *keeper) feed(ctx context.Context, ep *endpoint) error {
 	}
 
 	return nil
+}
+
+// pages are what stands on an endpoint's pages after a position, with the keys of the events where it is ordered.
+func (k *keeper) pages(ctx context.Context, id string, after journal.Seq, ordered bool) ([]journal.Seq, []uint64, error) {
+	most := rowBatch
+	if ordered {
+		most = orderedBatch
+	}
+	seqs, err := k.engine.cfg.Journal.View().Backlog(ctx, id, after, most)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the backlog of subscription %s: %w", id, err)
+	}
+	if !ordered {
+		return seqs, nil, nil
+	}
+	keys, err := k.keys(ctx, seqs)
+
+	return seqs, keys, err
 }
 
 // feedPages takes up what stands on pages, and tells whether to go on. The endpoint is

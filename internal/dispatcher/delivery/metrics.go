@@ -114,8 +114,17 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Replays that ended, by their state.",
 		}, []string{fieldState}),
 	}
+	if err := m.register(registerer); err != nil {
+		return nil, err
+	}
+
+	return m, nil
+}
+
+// register does nothing without a registerer.
+func (m *metrics) register(registerer prometheus.Registerer) error {
 	if registerer == nil {
-		return m, nil
+		return nil
 	}
 	for _, collector := range []prometheus.Collector{
 		m.attempts, m.latency, m.firstDelay, m.inFlight, m.queued, m.behind, m.deadLetters, m.dropped,
@@ -123,11 +132,11 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		m.replaysRunning, m.replayScanned, m.replayDeliveries, m.replaysEnded,
 	} {
 		if err := registerer.Register(collector); err != nil {
-			return nil, fmt.Errorf("registering the delivery metrics: %w", err)
+			return fmt.Errorf("registering the delivery metrics: %w", err)
 		}
 	}
 
-	return m, nil
+	return nil
 }
 
 func (m *metrics) attempt(result string, took time.Duration) {

@@ -348,30 +348,9 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 	if !needed {
 		return nil
 	}
-	o, parked := newOrder(true), false
-	for after := journal.Seq(0); len(o.resting) < MaxBlockedKeys; {
-		rows, err := e.cfg.Journal.View().Retries(ctx, ep.id, after, orderedBatch)
-		if err != nil {
-			return fmt.Errorf("reading the retries of subscription %s: %w", ep.id, err)
-		}
-		seqs := make([]journal.Seq, 0, len(rows))
-		for _, row := range rows {
-			seqs = append(seqs, row.Seq)
-			after = row.Seq
-			parked = parked || row.Due.Equal(parkedDue)
-		}
-		keys, err := k.keys(ctx, seqs)
-		if err != nil {
-			return err
-		}
-		for i, key := range keys {
-			if key != 0 {
-				o.rests(seqs[i], key)
-			}
-		}
-		if len(rows) < orderedBatch {
-			break
-		}
+	o, parked, err := k.readOrder(ctx, ep.id)
+	if err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -393,6 +372,37 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 	}
 
 	return nil
+}
+
+// readOrder makes an order of the retries of an endpoint, and tells whether some of them are parked.
+func (k *keeper) readOrder(ctx context.Context, id string) (o *order, parked bool, err error) {
+	o = newOrder(true)
+	for after := journal.Seq(0); len(o.resting) < MaxBlockedKeys; {
+		rows, err := k.engine.cfg.Journal.View().Retries(ctx, id, after, orderedBatch)
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the retries of subscription %s: %w", id, err)
+		}
+		seqs := make([]journal.Seq, 0, len(rows))
+		for _, row := range rows {
+			seqs = append(seqs, row.Seq)
+			after = row.Seq
+			parked = parked || row.Due.Equal(parkedDue)
+		}
+		keys, err := k.keys(ctx, seqs)
+		if err != nil {
+			return nil, false, err
+		}
+		for i, key := range keys {
+			if key != 0 {
+				o.rests(seqs[i], key)
+			}
+		}
+		if len(rows) < orderedBatch {
+			break
+		}
+	}
+
+	return o, parked, nil
 }
 
 // rests notes a delivery that waits for its next attempt, in order of position.
@@ -455,7 +465,8 @@ func (k *keeper) unread(ep *endpoint, err error) error {
 	if !e.accepting {
 		return nil
 	}
-	e.cfg.Log.Error("Failed to read an event that is to be delivered in order", "subscription", ep.id, "position", unread.seq, "error", unread.err)
+	e.cfg.Log.Error("Failed to read an event that is to be delivered in order",
+		"subscription", ep.id, "position", unread.seq, "error", unread.err)
 	e.pauseFor(ep, pauseAfterError)
 
 	return nil

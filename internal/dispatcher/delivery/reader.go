@@ -204,7 +204,9 @@ func (r *reader) read(ctx context.Context) ([]journal.Record, error) {
 		return records, err //nolint:wrapcheck // The caller does.
 	case damage.Seq > r.next:
 		// Those before it are sound.
-		return store.Read(ctx, r.next, int(min(damage.Seq-r.next, readBatch))) //nolint:gosec,wrapcheck // At most readBatch; the caller does.
+		sound := int(min(damage.Seq-r.next, readBatch))
+
+		return store.Read(ctx, r.next, sound) //nolint:wrapcheck // The caller does.
 	default:
 		return nil, r.passOver(ctx, damage)
 	}
