@@ -348,39 +348,44 @@ func (k *keeper) load(ctx context.Context, ep *endpoint) error {
 	if !needed {
 		return nil
 	}
-	o, parked, err := k.readOrder(ctx, ep.id)
+	found, parked, err := k.resting(ctx, ep)
 	if err != nil {
 		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for seq, it := range ep.held {
-		// It began before the order was kept, so nothing waits for it.
-		if key, rests := o.resting[seq]; rests && it.key != key {
-			delete(o.resting, seq)
-			if l := o.lanes[key]; l.head == seq {
-				delete(o.lanes, key)
-			}
+	if ep.order == nil || ep.order.loaded {
+		return nil
+	}
+	o := newOrder(true)
+	for _, one := range found {
+		// What is in memory began before the order was kept, so nothing waits for it.
+		if it := ep.held[one.seq]; it == nil || it.key == one.key {
+			o.rests(one.seq, one.key)
 		}
 	}
-	if ep.order != nil && !ep.order.loaded {
-		ep.order = o
-		if parked {
-			// Whose turn they wait for may have been forgotten.
-			ep.parked, ep.again = true, true
-		}
+	ep.order = o
+	if parked {
+		// Whose turn they wait for may have been forgotten.
+		ep.parked, ep.again = true, true
 	}
 
 	return nil
 }
 
-// readOrder makes an order of the retries of an endpoint, and tells whether some of them are parked.
-func (k *keeper) readOrder(ctx context.Context, id string) (o *order, parked bool, err error) {
-	o = newOrder(true)
-	for after := journal.Seq(0); len(o.resting) < MaxBlockedKeys; {
-		rows, err := k.engine.cfg.Journal.View().Retries(ctx, id, after, orderedBatch)
+// keyed is a delivery with what it is ordered by.
+type keyed struct {
+	seq journal.Seq
+	key uint64
+}
+
+// resting are the deliveries with a key that wait for their next attempt, in order of position, and
+// whether any row is parked.
+func (k *keeper) resting(ctx context.Context, ep *endpoint) (found []keyed, parked bool, err error) {
+	for after := journal.Seq(0); len(found) < MaxBlockedKeys; {
+		rows, err := k.engine.cfg.Journal.View().Retries(ctx, ep.id, after, orderedBatch)
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the retries of subscription %s: %w", id, err)
+			return nil, false, fmt.Errorf("reading the retries of subscription %s: %w", ep.id, err)
 		}
 		seqs := make([]journal.Seq, 0, len(rows))
 		for _, row := range rows {
@@ -394,7 +399,7 @@ func (k *keeper) readOrder(ctx context.Context, id string) (o *order, parked boo
 		}
 		for i, key := range keys {
 			if key != 0 {
-				o.rests(seqs[i], key)
+				found = append(found, keyed{seqs[i], key})
 			}
 		}
 		if len(rows) < orderedBatch {
@@ -402,7 +407,7 @@ func (k *keeper) readOrder(ctx context.Context, id string) (o *order, parked boo
 		}
 	}
 
-	return o, parked, nil
+	return found, parked, nil
 }
 
 // rests notes a delivery that waits for its next attempt, in order of position.

@@ -277,3 +277,43 @@ func TestParkedRetriesAreFoundAgain(t *testing.T) {
 		t.Errorf("nobody looks for its parked retries: %+v", ep)
 	}
 }
+
+// TestOrderBeginsWithSeveralOfAKeyUnderWay: what began before the order was kept is in none.
+func TestOrderBeginsWithSeveralOfAKeyUnderWay(t *testing.T) {
+	t.Parallel()
+	const events = 16
+	endpoint := newReceiver(t)
+	release := make(chan struct{})
+	endpoint.respond(func(w http.ResponseWriter, _ string, nth int) {
+		if nth == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+
+			return
+		}
+		<-release
+	})
+	r := newRig(t, func(c *Config) { c.QueueLength = 4 * events })
+	settings := map[string]any{"url": endpoint.URL, "delivery": map[string]any{"ordering": "None", "maxInFlight": events}}
+	r.stored("sub", settings)
+	all := interleaved(events, "a")
+	r.publishKeyed(all...)
+	r.widened("sub")
+	eventually(t, "all second attempts to be under way", func() bool {
+		state, _ := r.engine.Endpoint("sub")
+		_, retries := r.rows("sub")
+
+		return state.InFlight == events && retries == events
+	})
+	settings["delivery"] = map[string]any{"ordering": "ByKey", "maxInFlight": events}
+	r.stored("sub", settings)
+	eventually(t, "the order to be kept", func() bool {
+		r.engine.mu.Lock()
+		defer r.engine.mu.Unlock()
+		o := r.engine.endpoints["sub"].order
+
+		return o != nil && o.loaded
+	})
+	close(release)
+	endpoint.got(t, events)
+	eventually(t, "the rows to go", func() bool { backlog, retries := r.rows("sub"); return backlog+retries == 0 })
+}
