@@ -40,6 +40,8 @@ const (
 	reclaimTables = 2
 	// reclaimInterval is how often that is done.
 	reclaimInterval = 5 * time.Second
+	// reclaimTimeout bounds how long it takes.
+	reclaimTimeout = 30 * time.Second
 	// rangeFlushDelay is how long what was let go of may wait for its room to be given back: as
 	// long as its deletion is in memory alone, that cannot be.
 	rangeFlushDelay = 10 * time.Second

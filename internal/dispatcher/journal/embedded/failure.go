@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,15 +103,45 @@ func (j *Journal) reclaim() error {
 	batch := j.db.NewBatch()
 	defer func() { _ = batch.Close() }()
 	must(batch.LogData([]byte("reclaim"), nil))
-
-	return j.write(func() error {
-		err := j.db.Apply(batch, pebble.NoSync)
-		if err == nil {
-			_, err = j.db.AsyncFlush()
+	var flushed <-chan struct{}
+	err := j.write(func() (err error) {
+		if err = j.db.Apply(batch, pebble.NoSync); err == nil {
+			flushed, err = j.db.AsyncFlush()
 		}
 
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	j.compactTrimmed(flushed)
+
+	return nil
+}
+
+// compactTrimmed takes the trimmed records out of the store's tables. Their deletion alone is no reason for the
+// store to do so while it has few tables. What goes wrong the store tells of itself, and it is tried again.
+func (j *Journal) compactTrimmed(flushed <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), reclaimTimeout)
+	defer cancel()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-j.stop:
+		case <-j.failure.down:
+		case <-ended:
+		}
+		cancel()
+	}()
+	select {
+	case <-ctx.Done():
+		return
+	case <-flushed:
+	}
+	if first := journal.Seq(j.first.Load()); first > 1 {
+		_ = j.db.Compact(ctx, keyEvent(0), keyEvent(first), false)
+	}
 }
 
 // writeName is how a stack trace names write.
