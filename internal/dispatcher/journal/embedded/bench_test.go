@@ -146,6 +146,15 @@ func BenchmarkBacklog(b *testing.B) {
 			j = benchOpen(b, dir)
 		}
 		b.ReportMetric(float64(diskUsage(b, dir)-empty)/references, "bytes/reference")
+		if err := j.Compact(b.Context()); err != nil {
+			b.Fatalf("Compact: %v", err)
+		}
+		// Opening deletes the tables that are in use no more.
+		if err := j.Close(); err != nil {
+			b.Fatalf("Close: %v", err)
+		}
+		j = benchOpen(b, dir)
+		b.ReportMetric(float64(diskUsage(b, dir)-empty)/references, "bytes/reference-compacted")
 		began = time.Now()
 		if seqs, err := j.View().Backlog(b.Context(), "2V1lVz6FeKOuVLEpSU6M0aqkM9b", 0, references); err != nil || len(seqs) != references {
 			b.Fatalf("Backlog: %d references, error %v", len(seqs), err)
