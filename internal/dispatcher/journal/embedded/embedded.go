@@ -35,6 +35,9 @@ const (
 	// l0StopThreshold.
 	l0CompactThreshold = 8
 	l0StopThreshold    = 24
+	// noTombstoneCompactions has no table written again for the deletions in it alone: nearly every table has
+	// some of what was delivered, and all looks begin behind them (floors).
+	noTombstoneCompactions = -1
 	// reclaimTables is how many tables in memory there must be room for on the disk before one
 	// is flushed to make more room.
 	reclaimTables = 2
@@ -198,6 +201,7 @@ func (j *Journal) storeOptions(store string) *pebble.Options {
 		},
 	}
 	options.Experimental.EnableColumnarBlocks = func() bool { return true }
+	options.Experimental.TombstoneDenseCompactionThreshold = noTombstoneCompactions
 	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	for i := range options.Levels {
 		options.Levels[i].BlockSize = blockBytes
