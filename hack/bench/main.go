@@ -214,6 +214,7 @@ func experiments() []experiment {
 		{"isolation", (*bench).isolation},
 		{"retries", (*bench).retries},
 		{"drain", (*bench).drain},
+		{"outage", (*bench).outage},
 		{"start", (*bench).startUp},
 		{"attempts", (*bench).attempts},
 	}

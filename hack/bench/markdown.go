@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -257,6 +258,13 @@ func (r *report) storedTable() string {
 	if d := r.Drain; d != nil {
 		t.add(fmt.Sprintf("%d retries due at once", d.Due), fmt.Sprintf("%.0f deliveries/s", d.PerSecond))
 		t.add(fmt.Sprintf("%d retries due at once: memory", d.Due), memoryMiB(d.Memory))
+	}
+
+	if o := r.Outage; o != nil {
+		what := fmt.Sprintf("one endpoint down, %d events wait: ", o.Waiting)
+		t.add(what+"memory for them", memoryMiB(o.Memory))
+		t.add(what+"catches up with", fmt.Sprintf("%.0f deliveries/s", o.PerSecond))
+		t.add(what+fmt.Sprintf("of the first %d, behind more than %d later ones", o.CaughtUp, outageWindow), strconv.Itoa(o.Displaced))
 	}
 
 	if l := r.Retries; l != nil {

@@ -8,10 +8,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
-// profileTop is how many functions of a profile are printed.
-const profileTop = "40"
+const (
+	// profileTop is how many functions of a profile are printed.
+	profileTop = "40"
+	// profileWindow is how long the load lasts: a profile has a hundred samples a second.
+	profileWindow = 12 * time.Second
+)
 
 // profileLoad profiles the processor of one subject under one load and prints the top. The
 // profile is kept beside -out.
@@ -42,6 +47,8 @@ func (b *bench) profileLoad(ctx context.Context, stdout io.Writer) error {
 	}
 
 	var result throughput
+
+	b.scale.Window = profileWindow
 
 	if err := errors.Join(b.measure(ctx, s, c, &result), s.stop()); err != nil {
 		return err

@@ -30,6 +30,7 @@ type report struct {
 	Attempts   *attemptsResult  `json:"latestAttempts,omitempty"`
 	Retries    *retriesResult   `json:"retries,omitempty"`
 	Drain      *drainResult     `json:"drain,omitempty"`
+	Outage     *outageResult    `json:"outage,omitempty"`
 
 	Targets []target `json:"targets,omitempty"`
 }
@@ -234,7 +235,13 @@ func (r *report) judgeStored() {
 		coldWithin       = 100
 		retriesWithin    = 100
 		ofDeliveringRate = 1.0
+		outageMemory     = 32
 	)
+
+	if o := r.Outage; o != nil {
+		r.atMost(fmt.Sprintf("memory for %d events that wait for an endpoint that is down", o.Waiting), unitMemory,
+			float64(o.Memory)/mebibyte, outageMemory)
+	}
 
 	if r.Start != nil {
 		r.atMost(fmt.Sprintf("start with %d undelivered events, until the first delivery", r.Start.Undelivered), unitTime,
