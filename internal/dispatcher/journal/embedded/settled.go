@@ -31,7 +31,9 @@ type settled struct {
 	// changes tell when a subscription's statuses last changed.
 	changes    map[string]change
 	nextChange uint64
-	letters    letters
+	// told is the highest of their numbers that a reader may have gone on from.
+	told    uint64
+	letters letters
 	// replays are the open ones.
 	replays map[replayRef]journal.Replay
 	// dueFloor: no delivery is due before it.
@@ -78,6 +80,7 @@ func (s *settled) know(version *journal.Version) {
 // load reads the rows.
 func (s *settled) load(j *Journal) error {
 	s.nextChange = uint64(j.epoch) << epochShift
+	s.told = s.nextChange
 	lower, upper := kindRange(kindChange)
 	err := j.scan(lower, upper, func(key, value []byte) (bool, error) {
 		tenant, number, ok := splitNumbered(key)

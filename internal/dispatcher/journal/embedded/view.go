@@ -378,14 +378,16 @@ func (v view) StatusesChangedSince(
 		}
 		v.j.settled.mu.Lock()
 		newest := v.j.settled.nextChange
+		// What changes from now on gets a number after it, which the next call asks for.
+		v.j.settled.told = newest
 		v.j.settled.mu.Unlock()
 		if after > newest {
 			after = 0
 		}
 		next = after
-		_, upper := namedRange(kindChange, tenant)
+		lower, upper := keyNumbered(kindChange, tenant, after+1), keyNumbered(kindChange, tenant, newest+1)
 
-		return v.j.scan(keyNumbered(kindChange, tenant, after+1), upper, func(key, value []byte) (bool, error) {
+		return v.j.scan(lower, upper, func(key, value []byte) (bool, error) {
 			_, number, ok := splitNumbered(key)
 			if !ok {
 				return false, badRow("change", string(key))

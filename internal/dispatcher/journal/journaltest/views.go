@@ -10,22 +10,23 @@ import (
 
 func viewCases() map[string]testCase {
 	return map[string]testCase{
-		"Empty":           {"An empty journal answers every question.", testEmptyViews},
-		"Backlog":         {"A backlog is paged in order of position, and each subscription has its own.", testBacklog},
-		"Due":             {"Due retries come earliest first, with the time of the next one.", testDue},
-		"DueEarlier":      {"A retry that is due before all seen so far is found.", testDueEarlier},
-		"Attempts":        {"Attempts come newest first, of one type or of all.", testAttempts},
-		"Statuses":        {"Statuses are the latest of each type, sorted.", testStatuses},
-		"ChangedSince":    {"The changes tell each subscription once, of one tenant, and where to go on.", testChangedSince},
-		"ChangedReopened": {"A point in the changes stays good when the journal is opened again.", testChangedReopened},
-		"Skipped":         {"Skipped intervals are opened and closed.", testSkipped},
-		"SkippedTrim":     {"Skipped intervals go with the log that they lie in.", testSkippedTrim},
-		"Unmatched":       {"Unmatched events are known one by one, near and far.", testUnmatched},
-		"EventTypes":      {"Event types are known by tenant, with when they were seen first and last.", testEventTypes},
-		"Oldest":          {"The oldest reference is the lowest of backlog and retries.", testOldest},
-		"Retain":          {"Retain trims what is old, and nothing that is needed.", testRetain},
-		"Names":           {"A name that begins another's is not mistaken for it.", testNames},
-		"Limits":          {"Limits that are not positive are refused.", testLimits},
+		"Empty":            {"An empty journal answers every question.", testEmptyViews},
+		"Backlog":          {"A backlog is paged in order of position, and each subscription has its own.", testBacklog},
+		"Due":              {"Due retries come earliest first, with the time of the next one.", testDue},
+		"DueEarlier":       {"A retry that is due before all seen so far is found.", testDueEarlier},
+		"Attempts":         {"Attempts come newest first, of one type or of all.", testAttempts},
+		"Statuses":         {"Statuses are the latest of each type, sorted.", testStatuses},
+		"ChangedSince":     {"The changes tell each subscription once, of one tenant, and where to go on.", testChangedSince},
+		"ChangedMeanwhile": {"Whoever follows the changes while there are more misses none.", testChangedMeanwhile},
+		"ChangedReopened":  {"A point in the changes stays good when the journal is opened again.", testChangedReopened},
+		"Skipped":          {"Skipped intervals are opened and closed.", testSkipped},
+		"SkippedTrim":      {"Skipped intervals go with the log that they lie in.", testSkippedTrim},
+		"Unmatched":        {"Unmatched events are known one by one, near and far.", testUnmatched},
+		"EventTypes":       {"Event types are known by tenant, with when they were seen first and last.", testEventTypes},
+		"Oldest":           {"The oldest reference is the lowest of backlog and retries.", testOldest},
+		"Retain":           {"Retain trims what is old, and nothing that is needed.", testRetain},
+		"Names":            {"A name that begins another's is not mistaken for it.", testNames},
+		"Limits":           {"Limits that are not positive are refused.", testLimits},
 	}
 }
 
@@ -206,6 +207,49 @@ func testChangedSince(s *suite) {
 	s.changed("acme", 0, "a", "b", "c")
 	s.settle(journal.Batch{Cursor: 2, Outcomes: []journal.Outcome{s.dropped(ref("d", 1))}})
 	s.changed("acme", third)
+}
+
+// testChangedMeanwhile follows the changes while they are made: at the end it knows the latest status of each.
+func testChangedMeanwhile(s *suite) {
+	const rounds = 300
+	names := []string{"a", "b", "c", "d", "e"}
+	s.fill(1)
+	latest, known, point := map[string]int32{}, map[string]int32{}, uint64(0)
+	for i := range rounds {
+		latest[names[i%len(names)]] = int32(i + 1)
+	}
+	follow := func() {
+		changed, next, err := s.j.View().StatusesChangedSince(s.Context(), "acme", point)
+		s.check(err)
+		point = next
+		for _, name := range changed {
+			statuses, err := s.j.View().Statuses(s.Context(), name)
+			s.check(err)
+			known[name] = statuses[0].Attempt.Number
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		for i := range rounds {
+			outcome := s.delivered(ref(names[i%len(names)], 1), int32(i+1))
+			if err := s.j.Settle(s.Context(), 0, s.epoch, journal.Batch{Outcomes: []journal.Outcome{outcome}}); err != nil {
+				done <- err
+
+				return
+			}
+		}
+		done <- nil
+	}()
+	for running := true; running; {
+		select {
+		case err := <-done:
+			s.check(err)
+			running = false
+		default:
+		}
+		follow()
+	}
+	s.equal("the statuses that are known", latest, known)
 }
 
 func testChangedReopened(s *suite) {
