@@ -1,9 +1,7 @@
 package delivery
 
 import (
-	"context"
-	"time"
-
+	"github.com/hookline-dev/hookline/internal/dispatcher/deadline"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/dispatcher/registry"
 )
@@ -16,7 +14,7 @@ const maxIdleWorkers = 128
 type worker struct {
 	// next is closed where there are no more.
 	next     chan *item
-	deadline deadline
+	deadline *deadline.Deadline
 }
 
 // work makes attempts until there are no more.
@@ -25,7 +23,7 @@ func (e *Engine) work(w *worker, it *item) {
 	for ; it != nil; it = <-w.next {
 		e.deliver(it)
 	}
-	w.deadline.forget()
+	w.deadline.Forget()
 }
 
 // dispatch gives an item to a worker. The caller holds the lock.
@@ -34,7 +32,7 @@ func (e *Engine) dispatch(it *item) {
 	last := len(e.idle) - 1
 	if last < 0 {
 		e.workers.Add(1)
-		it.worker = &worker{next: make(chan *item, 1), deadline: deadline{parent: e.sending}}
+		it.worker = &worker{next: make(chan *item, 1), deadline: deadline.New(e.sending)}
 		go e.work(it.worker, it)
 
 		return
@@ -73,48 +71,8 @@ func (e *Engine) attempt(it *item, sub *registry.Subscription, event *journal.Ev
 		requests = e.sender.wire(sub)
 		it.endpoint.wire.Store(requests)
 	}
-	deadline := &it.worker.deadline
-	defer deadline.end()
+	within := it.worker.deadline
+	defer within.End()
 
-	return e.sender.attempt(deadline.begin(requests.timeout), requests, event, deliveryID, it.first)
-}
-
-// deadline is a context that ends after a time, for one attempt after the other: attempts that
-// end in time, which are most of them, share it.
-type deadline struct {
-	parent context.Context //nolint:containedctx // What it is made from, again and again.
-
-	ctx    context.Context //nolint:containedctx // Attempts share it.
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-}
-
-// begin returns the context for an attempt, which ends after timeout with context.DeadlineExceeded
-// as its cause. Each begin is followed by an end.
-func (d *deadline) begin(timeout time.Duration) context.Context {
-	if d.ctx != nil {
-		d.timer.Reset(timeout)
-
-		return d.ctx
-	}
-	ctx, cancel := context.WithCancelCause(d.parent)
-	d.ctx, d.cancel = ctx, cancel
-	d.timer = time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
-
-	return ctx
-}
-
-// end stops the time.
-func (d *deadline) end() {
-	if !d.timer.Stop() {
-		d.forget()
-	}
-}
-
-// forget lets go of the context.
-func (d *deadline) forget() {
-	if d.ctx != nil {
-		d.cancel(context.Canceled)
-		d.ctx, d.cancel, d.timer = nil, nil, nil
-	}
+	return e.sender.attempt(within.Begin(requests.timeout), requests, event, deliveryID, it.first)
 }

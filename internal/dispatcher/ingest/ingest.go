@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"github.com/hookline-dev/hookline/internal/dispatcher/deadline"
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
@@ -112,6 +113,10 @@ type Handler struct {
 
 	mu       sync.Mutex
 	limiters map[string]*rate.Limiter
+
+	// deadlines are for the journal's time. They end with nobody's request: what has been taken is appended,
+	// also where the publisher has gone meanwhile.
+	deadlines sync.Pool
 }
 
 // New is the handler of POST /events.
@@ -139,6 +144,8 @@ func New(cfg Config) *Handler {
 		bytes:    semaphore.NewWeighted(cfg.MaxBytes),
 		noisy:    rate.Sometimes{Interval: logEvery},
 		limiters: map[string]*rate.Limiter{},
+
+		deadlines: sync.Pool{New: func() any { return deadline.New(context.Background()) }},
 	}
 }
 
@@ -205,7 +212,13 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) ([]Result, err
 		return nil, err
 	}
 
-	return h.take(r.Context(), tenant, events)
+	within := h.deadlines.Get().(*deadline.Deadline) //nolint:forcetypeassert // The pool's own.
+	defer func() {
+		within.End()
+		h.deadlines.Put(within)
+	}()
+
+	return h.take(within.Begin(h.cfg.AppendTimeout), tenant, events)
 }
 
 // authenticate tells the tenant of a request that may publish.
@@ -301,8 +314,6 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, tenant string)
 
 // take appends what is valid and tells what became of each event.
 func (h *Handler) take(ctx context.Context, tenant string, events []Decoded) ([]Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.AppendTimeout)
-	defer cancel()
 	types, err := h.types.of(ctx, tenant)
 	if err != nil {
 		return nil, h.appendProblem(err)

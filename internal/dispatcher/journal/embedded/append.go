@@ -143,7 +143,7 @@ func (j *Journal) submit(ctx context.Context, r *request) error {
 	j.leave()
 	weight := min(r.bytes, maxQueuedBytes)
 	if err := j.room.Acquire(ctx, weight); err != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	defer j.room.Release(weight)
 	select {

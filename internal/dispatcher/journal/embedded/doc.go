@@ -52,5 +52,5 @@
 //     test event's outcome that arrives afterwards writes nothing.
 //   - Dead letters go beyond Options.DeadLetters, looked at every second. How many went stays
 //     as long as their subscription, and in a metric.
-//   - Attempts are kept per subscription, the newest MaxAttempts, and shown for AttemptAge.
+//   - Attempts are kept per subscription, the newest MaxAttempts and a few hundred before them, and shown for AttemptAge.
 package embedded
