@@ -208,6 +208,28 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestDisplaced(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason  string
+		numbers []int64
+		window  int
+		want    int
+	}{
+		"None":     {reason: "Nothing arrived.", window: 2},
+		"InOrder":  {reason: "Each comes after those before it.", numbers: []int64{1, 2, 3, 4, 5}, window: 1},
+		"Passed":   {reason: "Those under way at once may pass each other.", numbers: []int64{2, 3, 1, 4}, window: 2},
+		"Late":     {reason: "One comes after more later ones than were under way.", numbers: []int64{2, 3, 4, 1, 5}, window: 2, want: 1},
+		"AllLate":  {reason: "Each of them counts.", numbers: []int64{7, 8, 9, 1, 2, 3}, window: 2, want: 3},
+		"Reversed": {reason: "The window's are in order, the others are not.", numbers: []int64{5, 4, 3, 2, 1}, window: 1, want: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := displaced(tc.numbers, tc.window); got != tc.want {
+				t.Errorf("\n%s\ndisplaced(%v, %d) = %d, want %d", tc.reason, tc.numbers, tc.window, got, tc.want)
+			}
+		})
+	}
+}
+
 func TestTable(t *testing.T) {
 	table := table{head: []string{"what", "µs"}}
 	table.add("one", "7")

@@ -101,7 +101,7 @@ type scale struct {
 func fullScale() scale {
 	return scale{
 		Rounds: 3, WarmUp: 500 * time.Millisecond, Window: 2500 * time.Millisecond, Open: 6 * time.Second, Many: 10_000,
-		Undelivered: 1_000_000, Attempts: 10_000_000, Due: 200_000, Retries: 1000,
+		Undelivered: 1_000_000, Attempts: 10_000_000, Due: 1_000_000, Retries: 1000,
 	}
 }
 
@@ -131,7 +131,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	rounds := flags.Int("rounds", 0, "interleaved measurements of which the median is taken; 0: 3, or 1 with -quick")
 	undelivered := flags.Int("undelivered", full.Undelivered, "undelivered events at the start that is timed")
 	attempts := flags.Int("attempts", full.Attempts, "attempts in the journal whose latest 100 are read")
-	due := flags.Int("due", full.Due, "retries that are due at once; 1000000 takes a minute or more")
+	due := flags.Int("due", full.Due, "retries that are due at once")
 
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
