@@ -22,6 +22,7 @@ func TestVary(t *testing.T) {
 	}{
 		"Native":       {"the dispatcher's own", "/webhooks/subscriptions", http.Header{"Authorization": {bearer}}, http.StatusOK},
 		"Vonage":       {"by its media type", "/webhooks/subscriptions", http.Header{"Authorization": {bearer}, "Accept": {vonage.MediaType}}, http.StatusOK},
+		"NoVersion":    {"by its name alone, to be told of the version", "/webhooks/subscriptions", http.Header{"Authorization": {bearer}, "Accept": {"application/vnd.newvoicemedia+json"}}, http.StatusBadRequest},
 		"Unauthorized": {"a refusal too", "/webhooks/subscriptions", http.Header{}, http.StatusUnauthorized},
 		"NoSuchPath":   {"and that of no path", "/webhooks/nowhere", http.Header{"Accept": {vonage.MediaType}}, http.StatusNotFound},
 	} {

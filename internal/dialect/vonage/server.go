@@ -127,9 +127,13 @@ func serverCapabilities(allowHTTP bool) subscription.Capabilities {
 }
 
 // Speaks tells whether a request means this API rather than another at the same paths: its
-// Accept header names a version of it, be it one that there is not.
+// Accept header names a version of it, be it one that there is not, or it without a version.
 func Speaks(r *http.Request) bool {
-	return slices.ContainsFunc(acceptable(r.Header), func(mediaType string) bool { return strings.HasPrefix(mediaType, mediaTypeTree) })
+	return slices.ContainsFunc(acceptable(r.Header), func(mediaType string) bool {
+		version, ok := strings.CutPrefix(mediaType, mediaTypeTree)
+
+		return ok && (version == "" || version[0] == '.' || version[0] == '+')
+	})
 }
 
 // acceptable are the media types that a request takes.

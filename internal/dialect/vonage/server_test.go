@@ -255,6 +255,7 @@ func TestSpeaks(t *testing.T) {
 	for accept, want := range map[string]bool{
 		vonage.MediaType: true, "APPLICATION/vnd.newvoicemedia.v1+JSON": true, "application/vnd.newvoicemedia.v9+json": true,
 		"text/html, application/vnd.newvoicemedia.v1+json;q=0.5": true, "application/vnd.newvoicemedia.v1+json;q=0": false,
+		"application/vnd.newvoicemedia+json": true, "application/vnd.newvoicemedia": true, "application/vnd.newvoicemediatypes.v1+json": false,
 		"": false, "*/*": false, "application/json": false, "application/vnd.hookline.v1+json": false,
 	} {
 		request := httptest.NewRequest(http.MethodGet, "/webhooks/subscriptions", nil)

@@ -22,7 +22,7 @@ const (
 	// MediaType is the one version of the API there is. Requests must name it in Accept.
 	MediaType = "application/vnd.newvoicemedia.v1+json"
 	// mediaTypeTree begins the media types of all versions.
-	mediaTypeTree = "application/vnd.newvoicemedia."
+	mediaTypeTree = "application/vnd.newvoicemedia"
 	jsonMediaType = "application/json"
 	formMediaType = "application/x-www-form-urlencoded"
 )
