@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
@@ -60,13 +61,11 @@ func decode(r request, into any) error {
 	if err != nil {
 		return malformed("the body could not be read to its end")
 	}
-	if err := checkMembers(body, memberNames(into)); err != nil {
+	if err := checkBody(body, reflect.TypeOf(into).Elem()); err != nil {
 		return err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
 
-	return decodeError(decoder.Decode(into))
+	return decodeError(json.Unmarshal(body, into))
 }
 
 // identity is the Content-Encoding of a body as it is.
@@ -83,32 +82,80 @@ func malformed(format string, args ...any) error {
 	return &subscription.InvalidError{Message: fmt.Sprintf(format, args...)}
 }
 
-// memberNames are the JSON names of a struct's fields.
-func memberNames(into any) map[string]bool {
-	names := map[string]bool{}
-	for field := range reflect.TypeOf(into).Elem().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		names[name] = true
-	}
-
-	return names
+func wrong(field, message string) error {
+	return &subscription.InvalidError{Field: field, Message: message}
 }
 
-func unknownField(name string) error {
-	return &subscription.InvalidError{Field: clip(name), Message: "the API has no such field: remove it or mend its name"}
-}
-
-// checkMembers holds the body to be one JSON object, none of whose members is unknown, stands
-// twice or is null. encoding/json would take a name in any case.
-func checkMembers(body []byte, known map[string]bool) error {
+// checkBody holds a body to be one JSON object in which, however deep, no member is unknown,
+// stands twice or is null. encoding/json would take a name in any case, the last of two, and
+// null for left out.
+func checkBody(body []byte, as reflect.Type) error {
 	if !json.Valid(body) {
 		var value any
 
 		return malformed("the body is not JSON: %v", json.Unmarshal(body, &value))
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
+	// encoding/json would write another character in the place of what is none.
+	if !utf8.Valid(body) {
+		return malformed("the body is not UTF-8")
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(body, jsonSpace), []byte("{")) {
 		return malformed("the body is not a JSON object")
+	}
+
+	return checkValue("", body, as)
+}
+
+// jsonSpace is what JSON passes over between values.
+const jsonSpace = " \t\r\n"
+
+// checkValue is checkBody for the value of a field, which is valid JSON. A value of another kind
+// than its field takes is left to what decodes it.
+func checkValue(field string, value json.RawMessage, as reflect.Type) error {
+	if as.Kind() == reflect.Pointer {
+		as = as.Elem()
+	}
+	value = bytes.TrimLeft(value, jsonSpace)
+	switch kind := as.Kind(); {
+	case string(value) == "null":
+		return wrong(field, "it is null: leave it out, or give it a value")
+	case kind == reflect.Slice && value[0] == '[':
+		var items []json.RawMessage
+		if err := json.Unmarshal(value, &items); err != nil {
+			return malformed("the body is not JSON: %v", err)
+		}
+		for i, item := range items {
+			if err := checkValue(fmt.Sprintf("%s[%d]", field, i), item, as.Elem()); err != nil {
+				return err
+			}
+		}
+	case kind == reflect.Struct && value[0] == '{':
+		members := memberTypes(as)
+
+		return checkMembers(field, value, func(name string) reflect.Type { return members[name] })
+	case kind == reflect.Map && value[0] == '{':
+		return checkMembers(field, value, func(string) reflect.Type { return as.Elem() })
+	}
+
+	return nil
+}
+
+// memberTypes are the types of a struct's fields by their JSON names.
+func memberTypes(as reflect.Type) map[string]reflect.Type {
+	members := map[string]reflect.Type{}
+	for field := range as.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		members[name] = field.Type
+	}
+
+	return members
+}
+
+// checkMembers holds each member of an object to its type; nil stands for there is no such member.
+func checkMembers(field string, object json.RawMessage, typeOf func(name string) reflect.Type) error {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	if _, err := decoder.Token(); err != nil {
+		return malformed("the body is not JSON: %v", err)
 	}
 	seen := map[string]bool{}
 	for decoder.More() {
@@ -121,15 +168,18 @@ func checkMembers(body []byte, known map[string]bool) error {
 		if err := decoder.Decode(&value); err != nil {
 			return malformed("the body is not JSON: %v", err)
 		}
+		path := strings.TrimPrefix(field+"."+clip(name), ".")
+		as := typeOf(name)
 		switch {
-		case !known[name]:
-			return unknownField(name)
+		case as == nil:
+			return wrong(path, "the API has no such field: remove it or mend its name")
 		case seen[name]:
-			return &subscription.InvalidError{Field: clip(name), Message: "it stands twice: remove one"}
-		case string(value) == "null":
-			return &subscription.InvalidError{Field: clip(name), Message: "it is null: leave it out, or give it a value"}
+			return wrong(path, "it stands twice: remove one")
 		}
 		seen[name] = true
+		if err := checkValue(path, value, as); err != nil {
+			return err
+		}
 	}
 
 	return nil
@@ -148,15 +198,6 @@ func decodeError(err error) error {
 			Field: mistyped.Field, Message: fmt.Sprintf("a JSON %s cannot stand here: it takes %s", got, kindOf(mistyped)),
 		}
 	}
-	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		name, unquoteErr := strconv.Unquote(quoted)
-		if unquoteErr != nil {
-			name = strings.Trim(quoted, `"`)
-		}
-
-		return unknownField(name)
-	}
-
 	return malformed("the body could not be read as what it should be")
 }
 

@@ -2,6 +2,7 @@ package native
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -169,7 +170,7 @@ func (s *server) route(path string, methods map[string]endpoint) {
 
 			return
 		}
-		if !acceptable(r.Header.Get("Accept")) {
+		if negotiate(r.Header) == "" {
 			s.refuse(w, r, &statusError{
 				status: http.StatusNotAcceptable, reason: reasonAccept,
 				message: "the Accept header has neither " + MediaType + " nor " + jsonMediaType,
@@ -216,26 +217,43 @@ func methodError(methods map[string]endpoint) *statusError {
 	}
 }
 
-// acceptable tells whether an Accept header takes what the API answers with.
-func acceptable(accept string) bool {
-	if strings.TrimSpace(accept) == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(accept, ",") {
+// negotiate is the media type that a request wants its answer in: JSON, or the API's own where the
+// request names that and likes it no less; empty where it takes neither.
+func negotiate(header http.Header) string {
+	weights := map[string]float64{}
+	for part := range strings.SplitSeq(strings.Join(header.Values("Accept"), ","), ",") {
 		mediaType, params, err := mime.ParseMediaType(part)
 		if err != nil {
 			continue
 		}
-		if weight, err := strconv.ParseFloat(params["q"], 64); err == nil && weight == 0 {
-			continue
+		weight, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			weight = 1
 		}
-		switch mediaType {
-		case "*/*", "application/*", jsonMediaType, MediaType:
-			return true
-		}
+		weights[mediaType] = weight
 	}
+	// Of what fits a type, the most specific counts.
+	weightOf := func(mediaType string) float64 {
+		for _, fitting := range []string{mediaType, "application/*", "*/*"} {
+			if weight, ok := weights[fitting]; ok {
+				return weight
+			}
+		}
 
-	return false
+		return 0
+	}
+	_, named := weights[MediaType]
+	own, plain := weightOf(MediaType), weightOf(jsonMediaType)
+	switch {
+	case strings.TrimSpace(strings.Join(header.Values("Accept"), "")) == "":
+		return jsonMediaType
+	case plain > 0 && (!named || own < plain):
+		return jsonMediaType
+	case own > 0:
+		return MediaType
+	default:
+		return ""
+	}
 }
 
 // statusError is a refusal the port has no error for.
@@ -323,18 +341,14 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 	}
 }
 
-// writeJSON sends a value in the media type the client prefers.
+// writeJSON sends a value in the media type that the client prefers, and in JSON where it takes none.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, value any) {
 	body, err := marshal(value)
 	if err != nil {
 		// A provider's schema that is no JSON is the only way here.
 		status, body = http.StatusInternalServerError, []byte(`{"message":"the answer could not be written"}`)
 	}
-	mediaType := jsonMediaType
-	if strings.Contains(r.Header.Get("Accept"), MediaType) {
-		mediaType = MediaType
-	}
-	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Content-Type", cmp.Or(negotiate(r.Header), jsonMediaType))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -205,3 +205,60 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// TestAccept: an answer is in the API's own media type where a request names it and likes it no less than JSON.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock())
+	const own, plain = native.MediaType, "application/json"
+	cases := map[string]struct {
+		reason string
+		accept []string
+		// want is the answer's media type, empty where the request is refused.
+		want string
+	}{
+		"None":        {"nothing is said", nil, plain},
+		"Empty":       {"nothing is said either", []string{""}, plain},
+		"Any":         {"what every program reads", []string{"*/*"}, plain},
+		"Own":         {"by its name", []string{own}, own},
+		"OwnInCase":   {"media types have no case", []string{"Application/Vnd.Hookline.V1+JSON"}, own},
+		"Both":        {"the API's own is as good", []string{plain + ", " + own}, own},
+		"TwoLines":    {"the second line counts too", []string{"text/html", own}, own},
+		"PlainLater":  {"so it does for JSON", []string{"text/html", plain}, plain},
+		"LikesJSON":   {"JSON is liked more", []string{plain + ", " + own + ";q=0.5"}, plain},
+		"NotOwn":      {"it is named to be left out", []string{plain + ", " + own + ";q=0"}, plain},
+		"AnyNotJSON":  {"anything but JSON", []string{"*/*, " + plain + ";q=0"}, own},
+		"Within":      {"another's name has this one in it", []string{"application/vnd.hookline.v1+jsonp, " + plain}, plain},
+		"OddWeight":   {"a weight that is none", []string{plain + ";q=much"}, plain},
+		"Neither":     {"there is no HTML", []string{"text/html"}, ""},
+		"NeitherLine": {"in no line", []string{"text/html", "image/png, " + plain + ";q=0"}, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			header := as(support)
+			header.Del("Accept")
+			if tc.accept != nil {
+				header["Accept"] = tc.accept
+			}
+			response, text := s.send(t, http.MethodGet, "/webhooks/subscriptions", header, "")
+			status := http.StatusOK
+			if tc.want == "" {
+				status, tc.want = http.StatusNotAcceptable, plain
+			}
+			if got := response.Header.Get("Content-Type"); response.StatusCode != status || got != tc.want {
+				t.Errorf("%s: want %d %s, got %d %s %s", tc.reason, status, tc.want, response.StatusCode, got, text)
+			}
+		})
+	}
+}
+
+// TestBodyIsUTF8: what is no UTF-8 would be kept as another character.
+func TestBodyIsUTF8(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock())
+	response, text := s.send(t, http.MethodPost, "/webhooks/subscriptions", as(support), "{\"name\":\"presence\xff\"}")
+	if response.StatusCode != http.StatusBadRequest || !strings.Contains(text, "the body is not UTF-8") {
+		t.Errorf("got %d %s", response.StatusCode, text)
+	}
+}
