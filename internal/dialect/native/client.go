@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,6 +26,8 @@ const (
 	maxMessage = 512
 	// maxPages bounds the pages of one list, against a server whose pages never end.
 	maxPages = 10_000
+	// maxRetryAfter is the longest that a Retry-After is honoured.
+	maxRetryAfter = 24 * time.Hour
 )
 
 // ClientConfig is what a client is made of.
@@ -74,8 +77,12 @@ func NewClient(ctx context.Context, cfg ClientConfig) (*Client, error) {
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
-	var answer Capabilities
-	if err := c.do(ctx, call{method: http.MethodGet, path: pathCapabilities}, &answer); err != nil {
+	body, err := c.do(ctx, call{method: http.MethodGet, path: pathCapabilities})
+	if err != nil {
+		return nil, fmt.Errorf("asking for the capabilities: %w", err)
+	}
+	answer, err := read[Capabilities](body, capabilityMembers)
+	if err != nil {
 		return nil, fmt.Errorf("asking for the capabilities: %w", err)
 	}
 	if c.capabilities, err = answer.port(); err != nil {
@@ -92,26 +99,36 @@ func (c *Client) Capabilities() subscription.Capabilities { return c.capabilitie
 // List implements subscription.Subscriptions. It asks page by page; a subscription that
 // stands all the while is in it.
 func (c *Client) List(ctx context.Context) ([]subscription.Subscription, error) {
-	list := []subscription.Subscription{}
+	all := []subscription.Subscription{}
 	after := ""
 	for range maxPages {
 		params := url.Values{paramLimit: {strconv.Itoa(MaxPageLimit)}}
 		if after != "" {
 			params.Set(paramAfter, after)
 		}
-		var page subscriptionList
-		if err := c.do(ctx, call{method: http.MethodGet, path: pathSubscriptions, query: params}, &page); err != nil {
+		body, err := c.do(ctx, call{method: http.MethodGet, path: pathSubscriptions, query: params})
+		if err != nil {
 			return nil, fmt.Errorf("listing subscriptions: %w", err)
 		}
-		for _, entry := range page.Subscriptions {
+		entries, err := readList[Subscription](body, "subscriptions", subscriptionMembers)
+		if err != nil {
+			return nil, fmt.Errorf("listing subscriptions: %w", err)
+		}
+		for _, entry := range entries {
 			one, err := entry.port()
 			if err != nil {
-				return nil, fmt.Errorf("listing subscriptions: reading %s: %w", entry.SubscriptionID, asTransient(err))
+				return nil, fmt.Errorf("listing subscriptions: reading %q: %w", entry.SubscriptionID, asTransient(err))
 			}
-			list = append(list, one)
+			all = append(all, one)
+		}
+		page, err := read[struct {
+			Next string `json:"next"`
+		}](body, nil)
+		if err != nil {
+			return nil, fmt.Errorf("listing subscriptions: %w", err)
 		}
 		if page.Next == "" {
-			return list, nil
+			return all, nil
 		}
 		if page.Next <= after {
 			return nil, errors.New("listing subscriptions: the server's pages do not move on")
@@ -130,10 +147,17 @@ func (c *Client) Get(ctx context.Context, id string) (subscription.Subscription,
 	return c.one(ctx, "getting a subscription", call{method: http.MethodGet, path: pathSubscription, id: &id})
 }
 
-// one makes a call that answers one subscription.
+// one makes a call that answers one subscription, the one it names.
 func (c *Client) one(ctx context.Context, doing string, call call) (subscription.Subscription, error) {
-	var answer Subscription
-	if err := c.do(ctx, call, &answer); err != nil {
+	body, err := c.do(ctx, call)
+	if err != nil {
+		return subscription.Subscription{}, fmt.Errorf("%s: %w", doing, err)
+	}
+	answer, err := read[Subscription](body, subscriptionMembers)
+	if err == nil && answer.SubscriptionID != *call.id {
+		err = shapeError("the subscription that was asked for")
+	}
+	if err != nil {
 		return subscription.Subscription{}, fmt.Errorf("%s: %w", doing, err)
 	}
 	out, err := answer.port()
@@ -146,11 +170,17 @@ func (c *Client) one(ctx context.Context, doing string, call call) (subscription
 
 // Create implements subscription.Subscriptions.
 func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscription.Created, error) {
-	var answer Subscription
-	err := c.do(ctx, call{
+	body, err := c.do(ctx, call{
 		method: http.MethodPost, path: pathSubscriptions, body: wireDraft(draft),
 		secrets: secretsOf(draft.Secret, &draft.Authorization, draft.Headers),
-	}, &answer)
+	})
+	if err != nil {
+		return subscription.Created{}, fmt.Errorf("creating a subscription: %w", err)
+	}
+	answer, err := read[Subscription](body, subscriptionMembers)
+	if err == nil && draft.Secret == "" && answer.Secret == "" {
+		err = shapeError(`a "secret", since none was given`)
+	}
 	if err != nil {
 		return subscription.Created{}, fmt.Errorf("creating a subscription: %w", err)
 	}
@@ -196,7 +226,7 @@ func secretsOf(secret string, authorization *subscription.Authorization, headers
 
 // Delete implements subscription.Subscriptions.
 func (c *Client) Delete(ctx context.Context, id string) error {
-	if err := c.do(ctx, call{method: http.MethodDelete, path: pathSubscription, id: &id}, nil); err != nil {
+	if _, err := c.do(ctx, call{method: http.MethodDelete, path: pathSubscription, id: &id}); err != nil {
 		return fmt.Errorf("deleting a subscription: %w", err)
 	}
 
@@ -205,12 +235,12 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 
 // EventTypes implements subscription.Catalogue.
 func (c *Client) EventTypes(ctx context.Context) ([]subscription.EventType, error) {
-	var answer eventTypeList
-	if err := c.do(ctx, call{method: http.MethodGet, path: pathEventTypes}, &answer); err != nil {
+	entries, err := list[EventType](ctx, c, call{method: http.MethodGet, path: pathEventTypes}, "eventTypes", eventTypeMembers)
+	if err != nil {
 		return nil, fmt.Errorf("reading event types: %w", err)
 	}
-	types := make([]subscription.EventType, 0, len(answer.EventTypes))
-	for _, eventType := range answer.EventTypes {
+	types := make([]subscription.EventType, 0, len(entries))
+	for _, eventType := range entries {
 		types = append(types, eventType.port())
 	}
 
@@ -219,12 +249,12 @@ func (c *Client) EventTypes(ctx context.Context) ([]subscription.EventType, erro
 
 // Statuses implements subscription.Deliveries.
 func (c *Client) Statuses(ctx context.Context, id string) ([]subscription.DeliveryStatus, error) {
-	var answer statusList
-	if err := c.do(ctx, call{method: http.MethodGet, path: pathStatuses, id: &id}, &answer); err != nil {
+	entries, err := list[DeliveryStatus](ctx, c, call{method: http.MethodGet, path: pathStatuses, id: &id}, "deliveryStatuses", statusMembers)
+	if err != nil {
 		return nil, fmt.Errorf("reading delivery statuses: %w", err)
 	}
-	statuses := make([]subscription.DeliveryStatus, 0, len(answer.DeliveryStatuses))
-	for _, status := range answer.DeliveryStatuses {
+	statuses := make([]subscription.DeliveryStatus, 0, len(entries))
+	for _, status := range entries {
 		statuses = append(statuses, status.port())
 	}
 
@@ -237,8 +267,12 @@ func (c *Client) StatusesChangedSince(ctx context.Context, cursor string) (subsc
 	if cursor != "" {
 		params.Set(paramSince, cursor)
 	}
-	var answer changes
-	if err := c.do(ctx, call{method: http.MethodGet, path: pathChanges, query: params}, &answer); err != nil {
+	body, err := c.do(ctx, call{method: http.MethodGet, path: pathChanges, query: params})
+	if err != nil {
+		return subscription.Changes{}, fmt.Errorf("reading changed delivery statuses: %w", err)
+	}
+	answer, err := read[changes](body, changeMembers)
+	if err != nil {
 		return subscription.Changes{}, fmt.Errorf("reading changed delivery statuses: %w", err)
 	}
 
@@ -254,20 +288,30 @@ func (c *Client) Logs(ctx context.Context, id string, query subscription.LogQuer
 	if query.Limit != 0 {
 		params.Set(paramLimit, strconv.Itoa(query.Limit))
 	}
-	var answer logList
-	if err := c.do(ctx, call{method: http.MethodGet, path: pathLogs, id: &id, query: params}, &answer); err != nil {
+	entries, err := list[LogEntry](ctx, c, call{method: http.MethodGet, path: pathLogs, id: &id, query: params}, "logs", logMembers)
+	if err != nil {
 		return nil, fmt.Errorf("reading logs: %w", err)
 	}
-	entries := make([]subscription.LogEntry, 0, len(answer.Logs))
-	for _, wire := range answer.Logs {
+	logs := make([]subscription.LogEntry, 0, len(entries))
+	for _, wire := range entries {
 		entry, err := wire.port()
 		if err != nil {
 			return nil, fmt.Errorf("reading logs: %w", err)
 		}
-		entries = append(entries, entry)
+		logs = append(logs, entry)
 	}
 
-	return entries, nil
+	return logs, nil
+}
+
+// list makes a call that answers all entries of a list.
+func list[W any](ctx context.Context, c *Client, call call, member string, members []string) ([]W, error) {
+	body, err := c.do(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+
+	return readList[W](body, member, members)
 }
 
 // call is one request.
@@ -283,41 +327,35 @@ type call struct {
 	secrets []string
 }
 
-// do makes a call and reads its answer, where answer is not nil. Errors are the port's.
-func (c *Client) do(ctx context.Context, call call, answer any) error {
+// do makes a call and answers the body of a success. Errors are the port's.
+func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	token, err := c.token(ctx)
 	if err != nil {
-		return fmt.Errorf("getting a token: %w", err)
+		return nil, fmt.Errorf("getting a token: %w", err)
 	}
 	request, err := c.request(ctx, call, token)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the dispatcher: %w", err)
+		return nil, fmt.Errorf("asking the dispatcher: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, MaxResponseBytes+1))
 	if err != nil {
-		return fmt.Errorf("reading the dispatcher's answer: %w", err)
+		return nil, fmt.Errorf("reading the dispatcher's answer: %w", err)
 	}
 	if len(body) > MaxResponseBytes {
-		return fmt.Errorf("the dispatcher's answer has more than %d bytes", MaxResponseBytes)
+		return nil, fmt.Errorf("the dispatcher's answer has more than %d bytes", MaxResponseBytes)
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return portError(response, body, append(call.secrets, token))
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := json.Unmarshal(body, answer); err != nil {
-		return &subscription.ShapeError{Expected: "a dispatcher's"}
+		return nil, portError(response, body, append(slices.Clone(call.secrets), token))
 	}
 
-	return nil
+	return body, nil
 }
 
 // request makes a call's request. An id that can stand in no path is nobody's.
@@ -407,14 +445,21 @@ func scrub(message string, secrets []string) string {
 	return strings.ToValidUTF8(message, "")
 }
 
-// retryAfter reads a Retry-After header: seconds or a date; 0 where it is neither or past.
+// retryAfter reads a Retry-After header: seconds, also with a fraction, or a date. The answer is
+// 0 where it is neither or past, and at most maxRetryAfter.
 func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	text = strings.TrimSpace(text)
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		if math.IsNaN(seconds) || seconds <= 0 {
+			return 0
+		}
+
+		return time.Duration(math.Ceil(min(seconds, maxRetryAfter.Seconds()) * float64(time.Second)))
 	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(0, at.Sub(now))
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
 	}
 
-	return 0
+	return min(max(0, at.Sub(now)), maxRetryAfter)
 }

@@ -45,6 +45,11 @@ func against(t *testing.T, answer http.HandlerFunc) *native.Client {
 	return client
 }
 
+// one is a subscription as a dispatcher answers it.
+func one(id string) string {
+	return `{"subscriptionId":"` + id + `","name":"orders","url":"https://example.com","events":["*"],"enabled":true,"state":{"phase":"Active"}}`
+}
+
 func TestClientSendsWhatTheAPIAsksFor(t *testing.T) {
 	t.Parallel()
 	var got []string
@@ -52,7 +57,11 @@ func TestClientSendsWhatTheAPIAsksFor(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		got = append(got, fmt.Sprintf("%s %s %s %s %s %s", r.Method, r.RequestURI, r.Header.Get("Authorization"), r.Header.Get("Accept"),
 			r.Header.Get("Content-Type"), body))
-		_, _ = io.WriteString(w, `{}`)
+		answer := `{"logs":[]}`
+		if r.Method == http.MethodPatch {
+			answer = one("a/b c")
+		}
+		_, _ = io.WriteString(w, answer)
 	})
 	enabled := false
 	if _, err := client.Update(t.Context(), "a/b c", subscription.Patch{Enabled: &enabled}); err != nil {
@@ -109,7 +118,11 @@ func TestClientMakesThePortsErrors(t *testing.T) {
 		"unavailable":            {"it may work later", refuse(503, `{"message":"later","reason":"Unavailable"}`), nil, "503: later"},
 		"redirect":               {"the token stays here", refuse(307, ``, "Location", "https://example.com/"), nil, "307"},
 		"no JSON":                {"not the API", refuse(200, `<html>`), nil, "is the URL right"},
-		"bad duration":           {"a server's slip is not the input's fault", refuse(200, `{"delivery":{"timeout":"x"}}`), nil, "delivery.timeout"},
+		"bad duration":           {"a server's slip is not the input's fault", refuse(200, strings.Replace(one("x"), "{", `{"delivery":{"timeout":"x"},`, 1)), nil, "delivery.timeout"},
+		"fraction":               {"seconds may have one", refuse(429, ``, "Retry-After", "1.5"), &subscription.RateLimitedError{After: 1500 * time.Millisecond}, "1.5s"},
+		"negative":               {"it asks for nothing", refuse(429, ``, "Retry-After", "-5"), &subscription.RateLimitedError{}, "too many"},
+		"for years":              {"a day is the most", refuse(429, ``, "Retry-After", "2000000000"), &subscription.RateLimitedError{After: 24 * time.Hour}, "24h"},
+		"date far off":           {"a day is the most", refuse(429, ``, "Retry-After", "Fri, 02 Jan 2990 15:04:05 GMT"), &subscription.RateLimitedError{After: 24 * time.Hour}, "24h"},
 		"endless": {"4 MiB are the most", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", native.MaxResponseBytes+1))
 		}, nil, "4194304"},
@@ -310,6 +323,75 @@ func TestLongListsComeInPages(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(list) != len(want) {
 		t.Errorf("%d of %d: %s", len(list), len(want), diff)
+	}
+}
+
+// TestClientKnowsADispatchersAnswer: what is not one is an error that says what was expected, and never an empty list.
+func TestClientKnowsADispatchersAnswer(t *testing.T) {
+	t.Parallel()
+	list := func(ctx context.Context, c *native.Client) error { _, err := c.List(ctx); return err }
+	get := func(ctx context.Context, c *native.Client) error { _, err := c.Get(ctx, "x"); return err }
+	create := func(ctx context.Context, c *native.Client) error {
+		_, err := c.Create(ctx, subscription.Draft{})
+		return err
+	}
+	types := func(ctx context.Context, c *native.Client) error { _, err := c.EventTypes(ctx); return err }
+	statuses := func(ctx context.Context, c *native.Client) error { _, err := c.Statuses(ctx, "x"); return err }
+	changes := func(ctx context.Context, c *native.Client) error {
+		_, err := c.StatusesChangedSince(ctx, "")
+		return err
+	}
+	logs := func(ctx context.Context, c *native.Client) error {
+		_, err := c.Logs(ctx, "x", subscription.LogQuery{})
+		return err
+	}
+	const members = `expected {"subscriptionId","name","url","events","enabled","state"}`
+	cases := map[string]struct {
+		reason string
+		do     func(context.Context, *native.Client) error
+		answer string
+		// want is in the error; empty where there is none.
+		want string
+	}{
+		"List":           {"a list, with members that are not known", list, `{"subscriptions":[` + strings.Replace(one("x"), "{", `{"more":1,`, 1) + `],"total":1}`, ""},
+		"ListNothing":    {"nothing is no empty list", list, ``, `expected {"subscriptions":[…]}`},
+		"ListNull":       {"nor is null", list, `null`, `expected {"subscriptions":[…]}`},
+		"ListEmpty":      {"nor an object", list, `{}`, `expected {"subscriptions":[…]}`},
+		"ListNullInside": {"nor null inside", list, `{"subscriptions":null}`, `expected {"subscriptions":[…]}`},
+		"ListBare":       {"another API's", list, `[]`, `expected {"subscriptions":[…]}`},
+		"ListNext":       {"another API's pages", list, `{"subscriptions":[],"next":7}`, `expected a JSON object`},
+		"ListLacks":      {"what is absent would be taken for changed", list, `{"subscriptions":[` + one("x") + `,{"subscriptionId":"y"}]}`, "entry 1: the answer is not of the documented shape, " + members},
+		"ListNoID":       {"an id is never empty", list, `{"subscriptions":[` + one("") + `]}`, `"subscriptionId" that is not empty`},
+		"ListNullEntry":  {"an entry is never null", list, `{"subscriptions":[null]}`, members},
+		"Get":            {"a subscription", get, one("x"), ""},
+		"GetNothing":     {"a proxy's empty page", get, ``, members},
+		"GetNull":        {"a member that is null", get, strings.Replace(one("x"), `true`, `null`, 1), members},
+		"GetKind":        {"a member of another kind", get, strings.Replace(one("x"), `true`, `"yes"`, 1), members},
+		"GetOther":       {"another subscription", get, one("y"), "the subscription that was asked for"},
+		"Create":         {"none was given, so one is made", create, strings.Replace(one("x"), "{", `{"secret":"whsec_x",`, 1), ""},
+		"CreateNoSecret": {"the secret that was made shows here alone", create, one("x"), `expected a "secret"`},
+		"Types":          {"event types", types, `{"eventTypes":[{"name":"a"}]}`, ""},
+		"TypesEmpty":     {"no envelope", types, `{}`, `expected {"eventTypes":[…]}`},
+		"TypesNoName":    {"a type has a name", types, `{"eventTypes":[{}]}`, `expected {"name"}`},
+		"StatusesEmpty":  {"no envelope", statuses, `{}`, `expected {"deliveryStatuses":[…]}`},
+		"StatusesLack":   {"a status tells whether it is one of success", statuses, `{"deliveryStatuses":[{"event":"a"}]}`, `expected {"event","success",`},
+		"ChangesEmpty":   {"a cursor that is lost would begin anew", changes, `{}`, `expected {"subscriptionIds","next"}`},
+		"LogsEmpty":      {"no envelope", logs, `{}`, `expected {"logs":[…]}`},
+		"LogsLack":       {"an attempt has a latency", logs, `{"logs":[{"deliveryId":"d"}]}`, `expected {"deliveryId","eventId",`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := tc.do(t.Context(), against(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tc.answer) }))
+			switch {
+			case tc.want == "" && err != nil:
+				t.Errorf("%s: %v", tc.reason, err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("%s: want an error with %s, got %v", tc.reason, tc.want, err)
+			case describe(err) != "transient":
+				t.Errorf("%s: want a transient error, got %s", tc.reason, describe(err))
+			}
+		})
 	}
 }
 

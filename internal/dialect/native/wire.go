@@ -302,6 +302,9 @@ func wireSubscription(s subscription.Subscription) Subscription {
 }
 
 func (s Subscription) port() (subscription.Subscription, error) {
+	if s.SubscriptionID == "" {
+		return subscription.Subscription{}, shapeError(`a "subscriptionId" that is not empty`)
+	}
 	delivery, err := s.Delivery.port()
 	if err != nil {
 		return subscription.Subscription{}, err
