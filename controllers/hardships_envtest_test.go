@@ -50,7 +50,8 @@ var _ = Describe("Hardships", func() {
 		mark := sub.Annotations[v1alpha1.AnnotationCreatePending]
 		change(ctx, w, sub, named("taken-name"))
 		condition := w.becomes(ctx, sub, v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonNameConflict)
-		Expect(condition.Message).To(And(ContainSubstring(`"taken-name"`), ContainSubstring("spec.name")))
+		Expect(condition.Message).To(And(ContainSubstring(`"taken-name"`), ContainSubstring("spec.name"),
+			ContainSubstring("The provider says: the name is in use")))
 		Expect(sub.Status.SubscriptionID).To(Equal(remote.ID))
 		Expect(sub.Annotations[v1alpha1.AnnotationCreatePending]).To(Equal(mark), "it would claim a stranger's")
 

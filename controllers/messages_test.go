@@ -47,6 +47,39 @@ func TestUnopened(t *testing.T) {
 	}
 }
 
+// TestRateLimitedMessages: a provider's own explanation of "too many requests" is told, and is the same each time.
+func TestRateLimitedMessages(t *testing.T) {
+	t.Parallel()
+
+	const busy = "The provider asked to slow down and is asked again when its time has passed"
+
+	cases := map[string]struct {
+		reason    string
+		explained string
+		want      string
+	}{
+		"Nothing": {reason: "A 429 need not explain itself.", want: busy},
+		"Seconds": {
+			reason:    "How many seconds are left is another number each time.",
+			explained: "Rate limit is exceeded. Try again in 57 seconds.",
+			want:      busy + ". The provider says: Rate limit is exceeded. Try again in (number) seconds.",
+		},
+		"Fraction": {reason: "They may have a fraction.", explained: "Wait 0.25 s", want: busy + ". The provider says: Wait (number) s"},
+		"Secret":   {reason: "Nothing secret is told.", explained: "bearer abcdefghijkl is over its quota", want: busy + ". The provider says: bearer (secret) is over its quota"},
+	}
+
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+
+			got := outcomeOf(fmt.Errorf("creating: %w", &subscription.RateLimitedError{After: time.Minute, Message: tc.explained})).message
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
 // TestBlockedMessages: what a user reads of a deletion that cannot go on is one text.
 func TestBlockedMessages(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,11 +78,25 @@ func waiting(after time.Duration, reason, format string, args ...any) *outcome {
 }
 
 // rateLimited waits until the provider may be asked again.
-func rateLimited(after time.Duration) *outcome {
+func rateLimited(after time.Duration, explained string) *outcome {
 	return &outcome{
 		kind: outcomeRateLimited, reason: v1alpha1.ReasonRateLimited, after: after,
-		message: "The provider asked to slow down and is asked again when its time has passed",
+		// How long to wait, which such an explanation tells too, is another each time.
+		message: "The provider asked to slow down and is asked again when its time has passed" +
+			saying(numbers.ReplaceAllString(explained, "(number)")),
 	}
+}
+
+// numbers are those that stand in a text.
+var numbers = regexp.MustCompile(`\d+(\.\d+)?`)
+
+// saying is a provider's own explanation as a sentence after another; empty where there is none.
+func saying(explained string) string {
+	if explained = scrub(explained); explained == "" {
+		return ""
+	}
+
+	return ". The provider says: " + explained
 }
 
 // transient is tried again with growing delays. Its message is the cause alone: what was being done when it
@@ -130,7 +145,7 @@ func outcomeOf(err error) *outcome {
 	case errors.As(err, &refused):
 		return waiting(0, v1alpha1.ReasonProviderNotReady, "The provider did not accept its credentials, see the provider's conditions")
 	case errors.As(err, &limited):
-		return rateLimited(limited.After)
+		return rateLimited(limited.After, limited.Message)
 	case errors.Is(err, provider.ErrSecretNotFound):
 		return waiting(0, v1alpha1.ReasonSecretNotFound, "%s", scrub(err.Error()))
 	case errors.Is(err, provider.ErrSecretInvalid):

@@ -232,7 +232,7 @@ func (s *subscriptionScope) create(ctx context.Context, step action) error {
 
 	created, err := s.account.Create(ctx, step.Draft)
 	if errors.Is(err, subscription.ErrNameTaken) {
-		return s.nameTaken(ctx, u)
+		return s.nameTaken(ctx, u, saying(explainedTaken(err)))
 	}
 
 	if err != nil {
@@ -281,9 +281,19 @@ func (s *subscriptionScope) notCreated(ctx context.Context, u *unitScope, err er
 	return err
 }
 
+// explainedTaken is what a provider says of a name that is taken.
+func explainedTaken(err error) string {
+	if taken, is := errors.AsType[*subscription.NameTakenError](err); is {
+		return taken.Message
+	}
+
+	return ""
+}
+
 // nameTaken tells a stranger's subscription from one of an earlier attempt of ours. Before the first attempt
-// none was ours, so it goes from the mark, which would claim the stranger's.
-func (s *subscriptionScope) nameTaken(ctx context.Context, u *unitScope) error {
+// none was ours, so it goes from the mark, which would claim the stranger's. What the provider says of it stands where
+// its list does not show the stranger's.
+func (s *subscriptionScope) nameTaken(ctx context.Context, u *unitScope, says string) error {
 	if u.have.Pending {
 		return waiting(max(s.caps.VisibilityDelay, minLookAgain), v1alpha1.ReasonProgressing,
 			"Waiting until the provider shows the subscription that has the name %q", u.want.Draft.Name)
@@ -308,7 +318,7 @@ func (s *subscriptionScope) nameTaken(ctx context.Context, u *unitScope) error {
 	}
 
 	conflict := nameConflict(u.want.Draft.Name, "")
-	out := terminal(conflict.Reason, "%s", conflict.Message)
+	out := terminal(conflict.Reason, "%s%s", conflict.Message, says)
 	out.again = len(u.have.Matches) > 0
 
 	return out
@@ -320,7 +330,7 @@ func (s *subscriptionScope) update(ctx context.Context, step action) error {
 	updated, err := s.account.Update(ctx, step.ID, step.Patch)
 	if errors.Is(err, subscription.ErrNameTaken) {
 		return terminal(v1alpha1.ReasonNameConflict,
-			"The provider has another subscription named %q: choose another spec.name", u.want.Draft.Name)
+			"The provider has another subscription named %q: choose another spec.name%s", u.want.Draft.Name, saying(explainedTaken(err)))
 	}
 
 	if err != nil {

@@ -30,7 +30,7 @@ func (a *Account) checkUnique(id, name string) error {
 	}
 	for other, r := range a.records {
 		if v := r.latest(); other != id && !v.deleted && v.sub.Name == name {
-			return subscription.ErrNameTaken
+			return &subscription.NameTakenError{Message: "the name is in use"}
 		}
 	}
 

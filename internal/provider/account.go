@@ -333,8 +333,8 @@ func (a *Account) call(ctx context.Context, operation string, request func(conte
 		return refused
 	}
 
-	if rest := pace.rest(); rest > 0 {
-		return &subscription.RateLimitedError{After: rest}
+	if rest, said := pace.rest(); rest > 0 {
+		return &subscription.RateLimitedError{After: rest, Message: said}
 	}
 
 	// A vendor's client may make several requests: its transport waits for the turn of each.
@@ -390,9 +390,9 @@ func (a *Account) hold(era int, pace *pace, err error) error {
 		after = DefaultRetryAfter
 	}
 
-	pace.hold(after)
+	pace.hold(after, limited.Message)
 
-	return &subscription.RateLimitedError{After: after}
+	return &subscription.RateLimitedError{After: after, Message: limited.Message}
 }
 
 // Result is the class of a call's error, one word of a small set, for metrics.

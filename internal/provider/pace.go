@@ -40,6 +40,8 @@ type pace struct {
 	mu       sync.Mutex
 	limiter  *rate.Limiter
 	resumeAt time.Time
+	// said is how the API explained that it is to be left alone.
+	said string
 }
 
 // limit sets how many requests may be made; 0 means that they are not limited.
@@ -57,22 +59,22 @@ func (p *pace) limit(perSecond, burst int32) {
 	}
 }
 
-// rest is how long the API is left alone yet.
-func (p *pace) rest() time.Duration {
+// rest is how long the API is left alone yet, and how it explained that.
+func (p *pace) rest() (left time.Duration, said string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	return p.resumeAt.Sub(p.clock.Now())
+	return p.resumeAt.Sub(p.clock.Now()), p.said
 }
 
 // hold leaves the API alone for a time. A longer one that it asked for before stands: answers to requests made at once
 // come in any order.
-func (p *pace) hold(after time.Duration) {
+func (p *pace) hold(after time.Duration, said string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
 	if until := p.clock.Now().Add(after); until.After(p.resumeAt) {
-		p.resumeAt = until
+		p.resumeAt, p.said = until, said
 	}
 }
 

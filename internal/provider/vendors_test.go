@@ -538,6 +538,51 @@ func isShape(err error) bool {
 	return is
 }
 
+// TestVonageSaysWhy: Vonage's own explanation of a refusal is kept, that of "too many requests" for as long as it is
+// left alone.
+func TestVonageSaysWhy(t *testing.T) {
+	t.Parallel()
+
+	v := vendors["Vonage"]
+	u := newUpstream(t)
+	refuse := func(status int, body string, header ...string) {
+		u.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == vonage.PathToken {
+				return false
+			}
+
+			for i := 0; i < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+
+			return true
+		})
+	}
+	account := open(t, newPool(v.secrets(goodToken), provider.PoolOptions{}), u.resource(v))
+	draft := subscription.Draft{Name: "presence-feed", URL: "https://example.com", Events: []string{"a.b.v1"}, Enabled: true}
+
+	refuse(http.StatusConflict, `{"message":"another one is called so"}`)
+
+	_, err := account.Create(t.Context(), draft)
+	if taken, is := errors.AsType[*subscription.NameTakenError](err); !is || taken.Message != "another one is called so" ||
+		!errors.Is(err, subscription.ErrNameTaken) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+
+	refuse(http.StatusTooManyRequests, `{"message":"one limit for all APIs"}`, "Retry-After", "60")
+
+	// The answer of the provider, and then the one that is held.
+	for _, what := range []string{"answered", "held"} {
+		_, err := account.Create(t.Context(), draft)
+		if limited, is := errors.AsType[*subscription.RateLimitedError](err); !is || limited.Message != "one limit for all APIs" {
+			t.Errorf("too many requests, %s: %v", what, err)
+		}
+	}
+}
+
 // TestBrokenTokenEndpoint: the same of the host that issues tokens.
 func TestBrokenTokenEndpoint(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,24 @@ var ErrNotFound = errors.New("no such subscription")
 // ErrNameTaken answers that another subscription of the account has the name.
 var ErrNameTaken = errors.New("another subscription has this name")
 
+// NameTakenError is ErrNameTaken with the provider's own explanation.
+type NameTakenError struct {
+	// Message holds nothing secret; empty where the provider explained nothing.
+	Message string
+}
+
+// Error implements error.
+func (e *NameTakenError) Error() string {
+	if e.Message == "" {
+		return ErrNameTaken.Error()
+	}
+
+	return ErrNameTaken.Error() + ": " + e.Message
+}
+
+// Unwrap makes it an ErrNameTaken.
+func (e *NameTakenError) Unwrap() error { return ErrNameTaken }
+
 // InvalidError answers that the provider refuses a value.
 type InvalidError struct {
 	// Field is the field as the resource's spec spells it, empty where the provider did not say.
@@ -65,15 +83,21 @@ func (e *AuthError) Error() string {
 type RateLimitedError struct {
 	// After is how long to wait; 0 where the provider did not say.
 	After time.Duration
+	// Message is the provider's explanation, with nothing secret in it; empty where it explained nothing.
+	Message string
 }
 
 // Error implements error.
 func (e *RateLimitedError) Error() string {
-	if e.After <= 0 {
-		return "too many requests"
+	text := "too many requests"
+	if e.After > 0 {
+		text += fmt.Sprintf(", retry after %s", e.After)
+	}
+	if e.Message != "" {
+		text += ": " + e.Message
 	}
 
-	return fmt.Sprintf("too many requests, retry after %s", e.After)
+	return text
 }
 
 // ShapeError answers that the provider's response is not of the shape that its API documents: a proxy's page, or

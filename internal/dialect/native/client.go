@@ -140,7 +140,13 @@ func (c *Client) List(ctx context.Context) ([]subscription.Subscription, error) 
 }
 
 // asTransient hides that what the server wrote is invalid: the caller's input is not at fault.
-func asTransient(err error) error { return errors.New(err.Error()) }
+func asTransient(err error) error {
+	if _, ok := errors.AsType[*subscription.InvalidError](err); ok {
+		return errors.New(err.Error())
+	}
+
+	return err
+}
 
 // Get implements subscription.Subscriptions.
 func (c *Client) Get(ctx context.Context, id string) (subscription.Subscription, error) {
@@ -249,7 +255,9 @@ func (c *Client) EventTypes(ctx context.Context) ([]subscription.EventType, erro
 
 // Statuses implements subscription.Deliveries.
 func (c *Client) Statuses(ctx context.Context, id string) ([]subscription.DeliveryStatus, error) {
-	entries, err := list[DeliveryStatus](ctx, c, call{method: http.MethodGet, path: pathStatuses, id: &id}, "deliveryStatuses", statusMembers)
+	entries, err := list[DeliveryStatus](
+		ctx, c, call{method: http.MethodGet, path: pathStatuses, id: &id}, "deliveryStatuses", statusMembers,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("reading delivery statuses: %w", err)
 	}
@@ -407,6 +415,7 @@ func portError(response *http.Response, body []byte, secrets []string) error {
 	case wire.Reason == reasonNotFound:
 		return subscription.ErrNotFound
 	case wire.Reason == reasonNameTaken:
+		// Its message is that of the error itself.
 		return subscription.ErrNameTaken
 	case wire.Reason == reasonTooLarge:
 		return &subscription.InvalidError{Message: message}
@@ -415,7 +424,7 @@ func portError(response *http.Response, body []byte, secrets []string) error {
 			Forbidden: response.StatusCode == http.StatusForbidden, Message: orStatus(message, response.StatusCode),
 		}
 	case response.StatusCode == http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(response.Header.Get("Retry-After"), time.Now())}
+		return &subscription.RateLimitedError{After: retryAfter(response.Header.Get("Retry-After"), time.Now()), Message: message}
 	default:
 		return fmt.Errorf("the dispatcher answered %d: %s", response.StatusCode, orStatus(message, response.StatusCode))
 	}

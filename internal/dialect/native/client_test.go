@@ -110,6 +110,7 @@ func TestClientMakesThePortsErrors(t *testing.T) {
 		"foreign 401":            {"an ingress says so", refuse(401, `<html>`), &subscription.AuthError{Message: "Unauthorized"}, "Unauthorized"},
 		"no right":               {"403", refuse(403, `{"message":"admin only","reason":"Forbidden"}`), &subscription.AuthError{Forbidden: true, Message: "admin only"}, "admin only"},
 		"too fast":               {"seconds", refuse(429, `{}`, "Retry-After", "7"), &subscription.RateLimitedError{After: 7 * time.Second}, "7s"},
+		"too fast, explained":    {"why", refuse(429, `{"message":"slow down","reason":"TooManyRequests"}`), &subscription.RateLimitedError{Message: "slow down"}, "slow down"},
 		"too fast, when unknown": {"neither seconds nor a date", refuse(429, ``, "Retry-After", "soon"), &subscription.RateLimitedError{}, "too many"},
 		"too fast, past":         {"a date that is over", refuse(429, ``, "Retry-After", "Mon, 02 Jan 2006 15:04:05 GMT"), &subscription.RateLimitedError{}, "too many"},
 		"foreign 404":            {"a wrong path or an ingress: nothing is known about the subscription", refuse(404, `404 page not found`), nil, "404: Not Found"},

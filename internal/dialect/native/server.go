@@ -304,7 +304,7 @@ func (s *server) wireError(header http.Header, r *http.Request, err error) (int,
 			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(limited.After.Seconds()))))
 		}
 
-		return http.StatusTooManyRequests, Error{Message: limited.Error(), Reason: reasonRateLimited}
+		return http.StatusTooManyRequests, Error{Message: cmp.Or(limited.Message, "too many requests"), Reason: reasonRateLimited}
 	}
 	if conflict, ok := errors.AsType[*ConflictError](err); ok {
 		return http.StatusConflict, Error{Message: conflict.Error(), Reason: reasonConflict, Field: conflict.Field}

@@ -55,13 +55,13 @@ func explain(body []byte) string {
 // something was, and a 404 about a subscription only where one was named and the API said so: a
 // proxy's page, or an ingress's, does not say that a subscription is gone.
 func (c *Client) portError(call call, got answer, secrets []string) error {
-	explained := explain(got.body)
-	message := orStatus(scrub(explained, secrets), got.status)
+	explained := scrub(explain(got.body), secrets)
+	message := orStatus(explained, got.status)
 	switch got.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: got.status == http.StatusForbidden, Message: message}
 	case http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(got.header.Get("Retry-After"), c.clock.Now())}
+		return &subscription.RateLimitedError{After: retryAfter(got.header.Get("Retry-After"), c.clock.Now()), Message: explained}
 	case http.StatusNotFound, http.StatusGone:
 		switch {
 		case call.id == nil:
@@ -72,11 +72,11 @@ func (c *Client) portError(call call, got answer, secrets []string) error {
 		}
 	case http.StatusConflict:
 		if call.body != nil {
-			return subscription.ErrNameTaken
+			return &subscription.NameTakenError{Message: explained}
 		}
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		if sent, ok := call.body.(fields); ok && sent.Name != nil && saysNameTaken(message) {
-			return subscription.ErrNameTaken
+			return &subscription.NameTakenError{Message: explained}
 		}
 		if call.body != nil {
 			return &subscription.InvalidError{Message: message}

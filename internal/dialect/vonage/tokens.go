@@ -198,10 +198,11 @@ func (c *credentials) portError(err error) error {
 	if told.Description != "" {
 		message = strings.TrimPrefix(message+": "+told.Description, ": ")
 	}
-	message = orStatus(scrub(message, []string{c.grant.ClientSecret}), status)
+	explained := scrub(message, []string{c.grant.ClientSecret})
+	message = orStatus(explained, status)
 	switch {
 	case status == http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(refused.Response.Header.Get("Retry-After"), c.clock.Now())}
+		return &subscription.RateLimitedError{After: retryAfter(refused.Response.Header.Get("Retry-After"), c.clock.Now()), Message: explained}
 	case told.Error == "invalid_scope", told.Error == "unauthorized_client", status == http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: true, Message: message}
 	case told.Error == "invalid_client", told.Error == "invalid_grant", status == http.StatusUnauthorized:
