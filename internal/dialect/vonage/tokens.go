@@ -202,7 +202,9 @@ func (c *credentials) portError(err error) error {
 	message = orStatus(explained, status)
 	switch {
 	case status == http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(refused.Response.Header.Get("Retry-After"), c.clock.Now()), Message: explained}
+		return &subscription.RateLimitedError{
+			After: retryAfter(refused.Response.Header.Get("Retry-After"), c.clock.Now()), Message: explained,
+		}
 	case told.Error == "invalid_scope", told.Error == "unauthorized_client", status == http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: true, Message: message}
 	case told.Error == "invalid_client", told.Error == "invalid_grant", status == http.StatusUnauthorized:
