@@ -186,7 +186,11 @@ func TestClientErrors(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(tc.answer)
 			defer server.Close()
-			client, err := vonage.NewClient(vonage.ClientConfig{BaseURL: server.URL, Tokens: static(staticToken), Clock: clockwork.NewFakeClockAt(now)})
+			client, err := vonage.NewClient(vonage.ClientConfig{
+				BaseURL: server.URL, Tokens: static(staticToken), Clock: clockwork.NewFakeClockAt(now),
+				// Not the shared one, which may have a connection yet to an earlier server of this port.
+				Transport: server.Client().Transport,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -347,7 +351,9 @@ func TestTokenErrors(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(tc.answer)
 			defer server.Close()
-			tokens, err := vonage.NewClientCredentials(vonage.ClientCredentials{TokenURL: server.URL, ClientID: support, ClientSecret: clientSecret})
+			tokens, err := vonage.NewClientCredentials(vonage.ClientCredentials{
+				TokenURL: server.URL, ClientID: support, ClientSecret: clientSecret, Transport: server.Client().Transport,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
