@@ -26,8 +26,8 @@ type Engine struct {
 	metrics  *metrics
 	// manual are the places for test events and resends.
 	manual chan struct{}
-	// stopped is closed when Run has returned.
-	stopped chan struct{}
+	// begun is closed when attempts may start, stopped when Run has returned.
+	begun, stopped chan struct{}
 
 	// wakeup and full have the keeper work: soon, and at once; feeding has it feed the hungry.
 	wakeup  chan struct{}
@@ -115,7 +115,7 @@ func New(cfg Config) (*Engine, error) {
 			clock:     cfg.Clock, agent: "hookline/" + cfg.Version, formats: formats,
 		},
 		payloads: &payloads{store: cfg.Journal, limit: payloadBytes, events: make(map[journal.Seq]*payload)},
-		manual:   make(chan struct{}, maxManual), stopped: make(chan struct{}),
+		manual:   make(chan struct{}, maxManual), begun: make(chan struct{}), stopped: make(chan struct{}),
 		wakeup: make(chan struct{}, 1), full: make(chan struct{}, 1), feeding: make(chan struct{}, 1),
 		replaying: make(chan struct{}, 1), changing: make(chan struct{}, 1),
 		replays: make(map[string]*replay), running: make(map[*replay]struct{}),
@@ -234,6 +234,7 @@ func (e *Engine) begin(sending context.Context) {
 	defer e.mu.Unlock()
 	e.sending = sending
 	e.accepting = true
+	close(e.begun)
 	e.wake()
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/segmentio/ksuid"
 
@@ -20,6 +21,8 @@ const (
 	testSource = "hookline"
 	// manualLookback is how many attempts are searched for a resent delivery's last number.
 	manualLookback = 1000
+	// startPatience is how long a test event, a resend or a replay waits for an engine that starts.
+	startPatience = 5 * time.Second
 )
 
 // ErrNoEvent answers a resend of an event that the tenant does not have, or not any more.
@@ -151,6 +154,9 @@ func (e *Engine) sendManually(
 		return journal.Attempt{}, fmt.Errorf("waiting for other test events and resends: %w", ctx.Err())
 	}
 	defer func() { <-e.manual }()
+	if err := e.awaitBegin(ctx); err != nil {
+		return journal.Attempt{}, err
+	}
 	e.mu.Lock()
 	if !e.accepting {
 		e.mu.Unlock()
@@ -186,6 +192,27 @@ func (e *Engine) sendManually(
 
 		return attempt, fmt.Errorf("waiting for the attempt to be recorded: %w", ErrNotRunning)
 	}
+}
+
+// awaitBegin waits, for a while, until the engine has begun: requests are served from the first moment on.
+func (e *Engine) awaitBegin(ctx context.Context) error {
+	select {
+	case <-e.begun:
+		return nil
+	default:
+	}
+	patience := time.NewTimer(startPatience)
+	defer patience.Stop()
+	select {
+	case <-e.begun:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the delivery engine to start: %w", ctx.Err())
+	case <-e.stopped:
+	case <-patience.C:
+	}
+
+	return ErrNotRunning
 }
 
 // brokenOff says who broke off an attempt that has no answer, nil where nobody did: such an

@@ -41,3 +41,27 @@ func TestManualAttemptThatIsGivenUp(t *testing.T) {
 		t.Errorf("%d attempts were recorded, the first %q", len(rows), rows[0].ResponseText)
 	}
 }
+
+// TestManualWaitsForTheStart asks an engine that has not begun for a test event: requests are served before it has.
+func TestManualWaitsForTheStart(t *testing.T) {
+	t.Parallel()
+	endpoint := newReceiver(t)
+	r := newRig(t, nil)
+	id := r.subscribe(endpoint.URL, nil)
+	r.stop()
+	r.close()
+	r.open()
+	asked, sent := make(chan struct{}), make(chan error, 1)
+	go func() {
+		close(asked)
+		_, err := r.engine.SendTest(t.Context(), id, "")
+		sent <- err
+	}()
+	<-asked
+	eventually(t, "the test event to wait", func() bool { return len(r.engine.manual) == 1 || len(sent) == 1 })
+	r.run()
+	if err := <-sent; err != nil {
+		t.Errorf("A test event that was asked for before the engine had begun: %v", err)
+	}
+	endpoint.got(t, 1)
+}

@@ -274,6 +274,9 @@ func (e *Engine) findAvailable(ctx context.Context, row *journal.Replay, first, 
 
 // changeReplay changes a replay under the engine's lock, and waits until that is durable.
 func (e *Engine) changeReplay(ctx context.Context, change func() (*replay, error)) (Replay, error) {
+	if err := e.awaitBegin(ctx); err != nil {
+		return Replay{}, err
+	}
 	done := make(chan struct{})
 	e.mu.Lock()
 	if !e.accepting {
