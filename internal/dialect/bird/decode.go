@@ -18,10 +18,18 @@ import (
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
-// problems are what is wrong with a body, by JSON path: .url, .eventFilters[0].key, and . for the whole.
+// problems are what is wrong with a body, by JSON path: .url, .eventFilters[0].key, and . for the whole. There are
+// at most MaxProblems.
 type problems map[string][]string
 
 func (p problems) addf(path, format string, args ...any) {
+	told := 0
+	for _, texts := range p {
+		told += len(texts)
+	}
+	if told >= MaxProblems {
+		return
+	}
 	p[path] = append(p[path], fmt.Sprintf(format, args...))
 }
 
@@ -190,29 +198,30 @@ func readFilters(wrong problems, members map[string]json.RawMessage) *[]EventFil
 	}
 	var items []json.RawMessage
 	if json.Unmarshal(value, &items) != nil {
-		wrong.addf(".eventFilters", "value must be an array or null")
+		wrong.addf(pathFilters, "value must be an array or null")
 
 		return nil
 	}
+	// Those beyond the most are refused by their number, whatever they are.
+	checkNumber(wrong, len(items))
+	items = items[:min(len(items), MaxFilters)]
 	filters := make([]EventFilter, 0, len(items))
-	before := len(wrong)
+	given := make([]givenFilter, 0, len(items))
 	for i, item := range items {
-		path := fmt.Sprintf(".eventFilters[%d]", i)
+		path := fmt.Sprintf("%s[%d]", pathFilters, i)
 		parts := readObject(wrong, item, path, []string{"key", "value"})
-		var filter EventFilter
-		for name, into := range map[string]*string{"key": &filter.Key, "value": &filter.Value} {
+		for _, name := range []string{"key", "value"} {
 			if _, ok := parts[name]; !ok && parts != nil {
 				wrong.addf(path+"."+name, "property %q is missing", name)
 			}
-			if text := readText(wrong, parts, path, name); text != nil {
-				*into = *text
-			}
 		}
-		filters = append(filters, filter)
+		one := givenFilter{key: readText(wrong, parts, path, "key"), value: readText(wrong, parts, path, "value")}
+		given = append(given, one)
+		if one.key != nil && one.value != nil {
+			filters = append(filters, EventFilter{Key: *one.key, Value: *one.value})
+		}
 	}
-	if len(wrong) == before {
-		checkFilters(wrong, filters)
-	}
+	checkFilters(wrong, given)
 
 	return &filters
 }

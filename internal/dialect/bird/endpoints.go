@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -90,9 +89,9 @@ func statusOf(one subscription.Subscription) (status, reason string) {
 
 // list answers a page of the subscriptions, the oldest first.
 func (s *server) list(r request) (int, any, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := r.query()
 	if err != nil {
-		return 0, nil, badRequest("The query is not percent-encoded as it should be")
+		return 0, nil, err
 	}
 	pages, err := readPage(query)
 	if err != nil {
@@ -304,7 +303,11 @@ func (s *server) remove(r request) (int, any, error) {
 
 // available answers the documented events, of one service or of all.
 func (s *server) available(r request) (int, any, error) {
-	service, given, err := param(r.URL.Query(), paramService)
+	query, err := r.query()
+	if err != nil {
+		return 0, nil, err
+	}
+	service, given, err := param(query, paramService)
 	if err == nil && given {
 		err = checkService(paramService, service)
 	}

@@ -19,7 +19,13 @@ func CheckOptions(options *subscription.BirdOptions) error {
 		return nil
 	}
 	wrong := problems{}
-	checkFilters(wrong, wireFilters(options))
+	filters := wireFilters(options)
+	given := make([]givenFilter, 0, len(filters))
+	for _, filter := range filters {
+		given = append(given, givenFilter{key: &filter.Key, value: &filter.Value})
+	}
+	checkNumber(wrong, len(given))
+	checkFilters(wrong, given)
 	checkTemplate(wrong, options.Template)
 	if len(wrong) == 0 {
 		return nil
@@ -29,17 +35,31 @@ func CheckOptions(options *subscription.BirdOptions) error {
 	return wrongField(specOptions+path, "%s", wrong[path][0])
 }
 
-// checkFilters notes what is wrong with filters.
-func checkFilters(wrong problems, filters []EventFilter) {
-	const path = ".eventFilters"
-	if len(filters) > MaxFilters {
-		wrong.addf(path, "%d filters: the most is %d", len(filters), MaxFilters)
+// givenFilter is a filter as far as it could be read: nil is what could not.
+type givenFilter struct{ key, value *string }
+
+// pathFilters is where filters stand in a body.
+const pathFilters = ".eventFilters"
+
+// checkNumber notes that there are too many filters.
+func checkNumber(wrong problems, number int) {
+	if number > MaxFilters {
+		wrong.addf(pathFilters, "%d filters: the most is %d", number, MaxFilters)
 	}
+}
+
+// checkFilters notes what is wrong with filters.
+func checkFilters(wrong problems, filters []givenFilter) {
 	for i, filter := range filters {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		checkText(wrong, at+".key", filter.Key, MaxFilterKey)
-		checkText(wrong, at+".value", filter.Value, MaxFilterValue)
-		if slices.ContainsFunc(filters[:i], func(other EventFilter) bool { return other.Key == filter.Key }) {
+		at := fmt.Sprintf("%s[%d]", pathFilters, i)
+		if filter.value != nil {
+			checkText(wrong, at+".value", *filter.value, MaxFilterValue)
+		}
+		if filter.key == nil {
+			continue
+		}
+		checkText(wrong, at+".key", *filter.key, MaxFilterKey)
+		if slices.ContainsFunc(filters[:i], func(other givenFilter) bool { return other.key != nil && *other.key == *filter.key }) {
 			wrong.addf(at+".key", "the key stands twice, and filters are ANDed: remove one")
 		}
 	}

@@ -56,7 +56,10 @@ func (d delivery) wire() LogEntry {
 
 // logs answers a page of the deliveries, the youngest first.
 func (s *server) logs(r request) (int, any, error) {
-	query := r.URL.Query()
+	query, err := r.query()
+	if err != nil {
+		return 0, nil, err
+	}
 	pages, err := readPage(query)
 	if err != nil {
 		return 0, nil, err
@@ -88,7 +91,11 @@ func (s *server) logs(r request) (int, any, error) {
 // details answers the attempts of one delivery, the newest first, with what was sent and answered as far as it
 // is kept and MaxResponseBytes have room.
 func (s *server) details(r request) (int, any, error) {
-	wanted, _, err := param(r.URL.Query(), paramRequestID)
+	query, err := r.query()
+	if err != nil {
+		return 0, nil, err
+	}
+	wanted, _, err := param(query, paramRequestID)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -19,7 +19,7 @@ import (
 const (
 	// HeaderSignature is the signature in Base64.
 	HeaderSignature = "messagebird-signature"
-	// HeaderTimestamp is when the event was accepted, in Unix seconds: retries keep it.
+	// HeaderTimestamp is when the delivery's first attempt began, in Unix seconds: retries keep it.
 	HeaderTimestamp = "messagebird-request-timestamp"
 	// HeaderRequestID is the delivery's id, which the logs have too.
 	HeaderRequestID = "messagebird-request-id"

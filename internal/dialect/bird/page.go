@@ -55,6 +55,16 @@ func readPosition(token string) (position, bool) {
 	return position{at: at, id: id.String()}, err == nil && ok
 }
 
+// query are the request's parameters. What cannot be read of them would else be passed over, and with it a filter.
+func (r request) query() (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("The query is not percent-encoded as it should be")
+	}
+
+	return values, nil
+}
+
 // param is a query parameter's value, which may be given once.
 func param(query url.Values, name string) (value string, given bool, err error) {
 	values := query[name]

@@ -2,6 +2,7 @@ package bird_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -127,6 +128,57 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 	if body := read(t, response); response.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(body, `"PayloadTooLarge"`) {
 		t.Errorf("the answer is %d %s", response.StatusCode, body)
+	}
+}
+
+// TestRefusalsAreBounded sees that a body that is wrong all over is not answered with one many times its size.
+func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, clockwork.NewRealClock(), nil)
+	cases := map[string]struct {
+		reason string
+		body   string
+		says   string
+	}{
+		"Filters": {
+			"filters beyond the most are told by their number", `{"eventFilters":[` + strings.Repeat("{},", 300_000) + `{}]}`,
+			"300001 filters: the most is 10",
+		},
+		"Members": {
+			"so many members are not told one by one", `{` + strings.Repeat(`"a":1,`, 150_000) + `"b":2}`, `property \"a\" is unsupported`,
+		},
+		"MembersOfFilters": {
+			"nor those of filters", `{"eventFilters":[` + strings.Repeat(`{"a":1,`+strings.Repeat(`"b":1,`, 10_000)+`"c":1},`, 9) + `{}]}`,
+			`property \"a\" is unsupported`,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+inWorkspace+"/webhook-subscriptions", strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", "AccessKey "+keyOf(support, "admin"))
+			response, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := read(t, response)
+			var told struct {
+				Details map[string][]string `json:"details"`
+			}
+			if err := json.Unmarshal([]byte(body), &told); err != nil {
+				t.Fatalf("%s: %v", tc.reason, err)
+			}
+			texts := 0
+			for _, some := range told.Details {
+				texts += len(some)
+			}
+			if response.StatusCode != http.StatusUnprocessableEntity || texts == 0 || texts > bird.MaxProblems || !strings.Contains(body, tc.says) {
+				t.Errorf("%s: %d, %d bytes, %d texts", tc.reason, response.StatusCode, len(body), texts)
+			}
+		})
 	}
 }
 

@@ -68,6 +68,9 @@ const (
 	MaxPageToken = 8000
 	// MaxMatching is how many subscriptions one event with one combination of filters may have.
 	MaxMatching = 5
+	// MaxProblems bounds how many texts a refusal's details have, so that a body that is wrong all over is not
+	// answered with one many times its size.
+	MaxProblems = 100
 	// MaxFilters bounds the filters of one subscription, MaxFilterKey, MaxFilterValue and MaxTemplate the texts,
 	// in characters; the vendor names no bounds.
 	MaxFilters     = 10
