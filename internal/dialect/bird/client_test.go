@@ -2,11 +2,13 @@ package bird_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -585,6 +587,34 @@ func TestLogsOfRetries(t *testing.T) {
 	}
 	if other, err := client.Logs(t.Context(), created.ID, subscription.LogQuery{Event: "channels.sms.inbound"}); err != nil || len(other) != 0 {
 		t.Errorf("%d entries of another event: %v", len(other), err)
+	}
+}
+
+// TestNoSpellingOfASigningKeyComesBack: a message may quote the request as it was written.
+func TestNoSpellingOfASigningKeyComesBack(t *testing.T) {
+	t.Parallel()
+	const key = `k"e<y\of a subscription that is long enough/"`
+	for name, spell := range map[string]func(body string) string{
+		"quoted":  func(body string) string { return "cannot read " + body },
+		"escaped": func(string) string { return `cannot read "k\"e\u003cy\\of a subscription that is long enough/\""` },
+		"query":   func(string) string { return "cannot read " + url.QueryEscape(key) },
+		"path":    func(string) string { return "cannot read " + url.PathEscape(key) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := against(t, nil, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				text, _ := json.Marshal(map[string]any{"code": "c", "details": map[string][]string{".body": {spell(string(body))}}})
+				w.WriteHeader(http.StatusUnprocessableEntity)
+				_, _ = w.Write(text)
+			})
+			_, err := client.Create(t.Context(), subscription.Draft{
+				URL: "https://example.com", Events: []string{"channels.sms.inbound"}, Enabled: true, Secret: key,
+			})
+			if says := fmt.Sprint(err); !strings.Contains(says, "cannot read") || !strings.Contains(says, "***") || strings.Contains(says, "enough") {
+				t.Errorf("the error is %v", err)
+			}
+		})
 	}
 }
 

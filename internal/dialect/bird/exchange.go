@@ -217,11 +217,28 @@ func specField(path string) string {
 	return ""
 }
 
+// spellings are how a message may write a secret: as it is, as JSON writes it, with and without what is escaped for
+// HTML, where the message quotes the request's body, and percent-encoded.
+func spellings(secret string) []string {
+	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	for _, write := range []func(any) ([]byte, error){marshal, json.Marshal} {
+		if text, err := write(secret); err == nil {
+			out = append(out, string(text[1:len(text)-1]))
+		}
+	}
+
+	return out
+}
+
 // scrub takes a request's secrets out of what a server says of it, and bounds it.
 func scrub(message string, secrets []string) string {
+	var written []string
+	for _, secret := range secrets {
+		written = append(written, spellings(secret)...)
+	}
 	// The longest first, so that none is cut by one it contains.
-	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range longest {
+	slices.SortStableFunc(written, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range written {
 		if secret != "" {
 			message = strings.ReplaceAll(message, secret, "***")
 		}

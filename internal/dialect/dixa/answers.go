@@ -118,47 +118,70 @@ func readTime(text string) time.Time {
 	return at
 }
 
-// maxHidden bounds how many subscriptions' headers are remembered.
+// maxHidden bounds how many subscriptions' members are remembered.
 const maxHidden = 10_000
 
-// hiddenHeaders are the custom headers that were written and that answers do not show. Whether the
-// vendor's headers show custom ones is documented nowhere; if they did not, a subscription would seem
-// changed for ever. Only headers that are known to be hidden are filled in, and only where an answer shows
-// none: what shows is the truth.
-type hiddenHeaders struct {
+// hidden are the custom headers and the URLs that were written and that answers do not show. Whether the
+// vendor's headers show custom ones is documented nowhere, and the url is in its schema and not in its
+// examples; if they did not show, a subscription would seem changed for ever. Only what is known to be
+// hidden is filled in, and only where an answer shows none: what shows is the truth.
+type hidden struct {
 	mu   sync.Mutex
-	byID map[string][]subscription.Header
+	byID map[string]unshown
 }
 
-func newHiddenHeaders() *hiddenHeaders {
-	return &hiddenHeaders{byID: map[string][]subscription.Header{}}
+// unshown is what one subscription hides.
+type unshown struct {
+	url     string
+	headers []subscription.Header
 }
 
-// wrote remembers headers where the answer to writing them shows none.
-func (h *hiddenHeaders) wrote(answer Subscription, headers []subscription.Header) {
+func newHidden() *hidden {
+	return &hidden{byID: map[string]unshown{}}
+}
+
+// wrote remembers what was written where the answer to that does not show it; nil was not written.
+func (h *hidden) wrote(answer Subscription, url *string, headers *[]subscription.Header) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(headers) == 0 || len(answer.port().Headers) > 0 || len(h.byID) >= maxHidden {
-		delete(h.byID, answer.ID)
-
-		return
+	known, before := h.byID[answer.ID]
+	if url != nil {
+		known.url = ""
+		if answer.URL == "" {
+			known.url = *url
+		}
 	}
-	h.byID[answer.ID] = portHeaders(*customHeaders(headers))
+	if headers != nil {
+		known.headers = nil
+		if len(answer.port().Headers) == 0 {
+			known.headers = portHeaders(*customHeaders(*headers))
+		}
+	}
+	switch {
+	case known.url == "" && len(known.headers) == 0:
+		delete(h.byID, answer.ID)
+	case before || len(h.byID) < maxHidden:
+		h.byID[answer.ID] = known
+	}
 }
 
-// reveal is an answer as the port has it, with the headers it hides.
-func (h *hiddenHeaders) reveal(answer Subscription) subscription.Subscription {
+// reveal is an answer as the port has it, with what it hides.
+func (h *hidden) reveal(answer Subscription) subscription.Subscription {
 	out := answer.port()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	known := h.byID[answer.ID]
+	if out.URL == "" {
+		out.URL = known.url
+	}
 	if len(out.Headers) == 0 {
-		out.Headers = slices.Clone(h.byID[answer.ID])
+		out.Headers = slices.Clone(known.headers)
 	}
 
 	return out
 }
 
-func (h *hiddenHeaders) forget(id string) {
+func (h *hidden) forget(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.byID, id)

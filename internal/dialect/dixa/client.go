@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,7 +71,7 @@ type Client struct {
 	base    *url.URL
 	http    *http.Client
 	changes *changes
-	hidden  *hiddenHeaders
+	hidden  *hidden
 }
 
 var _ subscription.API = (*Client)(nil)
@@ -98,7 +99,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 
 	return &Client{
-		cfg: cfg, base: base, changes: newChanges(), hidden: newHiddenHeaders(),
+		cfg: cfg, base: base, changes: newChanges(), hidden: newHidden(),
 		http: &http.Client{
 			Transport: cfg.Transport,
 			// A redirect would take the token elsewhere.
@@ -191,7 +192,7 @@ func (c *Client) Create(ctx context.Context, draft subscription.Draft) (subscrip
 	if answer.SecretKey == "" {
 		return subscription.Created{}, fmt.Errorf("creating a subscription: %w", shapeError(`a "secretKey"`))
 	}
-	c.hidden.wrote(answer, draft.Headers)
+	c.hidden.wrote(answer, &draft.URL, &draft.Headers)
 
 	return subscription.Created{Subscription: c.hidden.reveal(answer), Secret: answer.SecretKey}, nil
 }
@@ -235,9 +236,7 @@ func (c *Client) Update(ctx context.Context, id string, patch subscription.Patch
 	if err != nil {
 		return subscription.Subscription{}, fmt.Errorf("updating a subscription: %w", err)
 	}
-	if patch.Headers != nil {
-		c.hidden.wrote(updated, headers)
-	}
+	c.hidden.wrote(updated, patch.URL, patch.Headers)
 
 	return c.hidden.reveal(updated), nil
 }
@@ -377,7 +376,8 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 		return &subscription.RateLimitedError{After: retryAfter(response.Header.Get("Retry-After"), c.cfg.Clock.Now())}
 	case status == http.StatusNotFound && call.id != nil && isDixas:
 		return subscription.ErrNotFound
-	case status == http.StatusConflict && call.body != nil:
+	case status == http.StatusConflict && call.body != nil && (text == "" || ofName.MatchString(text)):
+		// Dixa documents no conflict. One of a name is the likeliest; where it says another, its words count.
 		return subscription.ErrNameTaken
 	case call.body != nil && text != "" && slices.Contains(refusedBody, status):
 		return &subscription.InvalidError{Message: message}
@@ -403,16 +403,37 @@ func explanation(body []byte) (text string, documented bool) {
 	return text, false
 }
 
+// ofName finds that a text is about a name.
+var ofName = regexp.MustCompile(`(?i)\bnames?\b`)
+
 // refusedBody are the statuses by which a body is refused.
 var refusedBody = []int{
-	http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+	http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+	http.StatusUnprocessableEntity,
+}
+
+// spellings are how a message may write a secret: as it is, as JSON writes it, with and without what is escaped for
+// HTML, where the message quotes the request's body, and percent-encoded.
+func spellings(secret string) []string {
+	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	for _, write := range []func(any) ([]byte, error){marshal, json.Marshal} {
+		if text, err := write(secret); err == nil {
+			out = append(out, string(text[1:len(text)-1]))
+		}
+	}
+
+	return out
 }
 
 // scrub takes a request's secrets out of what a server says of it, and bounds it.
 func scrub(message string, secrets []string) string {
+	var written []string
+	for _, secret := range secrets {
+		written = append(written, spellings(secret)...)
+	}
 	// The longest first, so that none is cut by one it contains.
-	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range longest {
+	slices.SortStableFunc(written, func(a, b string) int { return len(b) - len(a) })
+	for _, secret := range written {
 		if secret != "" {
 			message = strings.ReplaceAll(message, secret, "***")
 		}

@@ -2,11 +2,13 @@ package dixa_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -194,7 +196,9 @@ func TestClientMakesThePortsErrors(t *testing.T) {
 		"plain":         {"plain text explains too", refuse(400, `Invalid value for: body (at 'url')`), &subscription.InvalidError{Message: "Invalid value for: body (at 'url')"}, "at 'url'"},
 		"secrets":       {"no secret comes back", refuse(400, `{"message":"s3cret in c3VwcG9ydDpzM2NyZXQ= at the-api-token, header-value"}`), &subscription.InvalidError{Message: "*** in *** at ***, ***"}, "***"},
 		"proxy's 400":   {"a page is not the input's fault", refuse(400, `<html>`), nil, "400"},
-		"conflict":      {"the likely meaning", refuse(409, `{"message":"x"}`), subscription.ErrNameTaken, "name"},
+		"conflict":      {"the likely meaning", refuse(409, ``), subscription.ErrNameTaken, "name"},
+		"name taken":    {"or the one that is told", refuse(409, `{"message":"Names are unique"}`), subscription.ErrNameTaken, "name"},
+		"too many":      {"another conflict is told in the vendor's words", refuse(409, `{"message":"An organization has 10 webhooks at most"}`), &subscription.InvalidError{Message: "An organization has 10 webhooks at most"}, "at most"},
 		"bad token":     {"401", refuse(401, ``), &subscription.AuthError{Message: "Unauthorized"}, "Unauthorized"},
 		"no right":      {"403", refuse(403, `{"message":"no"}`), &subscription.AuthError{Forbidden: true, Message: "no"}, "no"},
 		"too fast":      {"seconds", refuse(429, `{}`, "Retry-After", "1.5"), &subscription.RateLimitedError{After: 1500 * time.Millisecond}, "1.5s"},
@@ -296,6 +300,103 @@ func TestClientRemembersHeadersThatDoNotShow(t *testing.T) {
 	got, err = client.Get(t.Context(), created.ID)
 	if diff := cmp.Diff([]subscription.Header{{Name: "X-Team", Value: "sales"}}, got.Headers); err != nil || diff != "" {
 		t.Errorf("what shows is the truth: %v\n%s", err, diff)
+	}
+}
+
+// TestClientRemembersURLsThatDoNotShow: the vendor's schema requires the url, and its examples lack it.
+func TestClientRemembersURLsThatDoNotShow(t *testing.T) {
+	t.Parallel()
+	answer := documentedOne
+	client := against(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusNoContent)
+
+			return
+		}
+		_, _ = io.WriteString(w, `{"data":`+answer+`}`)
+	})
+	created, err := client.Create(t.Context(), subscription.Draft{
+		Name: "Dashboard", URL: "https://example.com/1", Events: []string{"TypingStarted"}, Enabled: true,
+	})
+	if err != nil || created.URL != "https://example.com/1" {
+		t.Fatalf("a URL that was written and that no answer shows is there: %q, %v", created.URL, err)
+	}
+	updated, err := client.Update(t.Context(), created.ID, subscription.Patch{Name: new("Board")})
+	if err != nil || updated.URL != "https://example.com/1" {
+		t.Errorf("a patch of something else leaves it: %q, %v", updated.URL, err)
+	}
+	if updated, err = client.Update(t.Context(), created.ID, subscription.Patch{URL: new("https://example.com/2")}); err != nil || updated.URL != "https://example.com/2" {
+		t.Errorf("a patch of it changes it: %q, %v", updated.URL, err)
+	}
+	if got, err := client.Get(t.Context(), created.ID); err != nil || got.URL != "https://example.com/2" {
+		t.Errorf("it is remembered: %q, %v", got.URL, err)
+	}
+	answer = strings.Replace(documentedOne, `"headers"`, `"url":"https://example.com/3","headers"`, 1)
+	if got, err := client.Get(t.Context(), created.ID); err != nil || got.URL != "https://example.com/3" {
+		t.Errorf("what shows is the truth: %q, %v", got.URL, err)
+	}
+	if err := client.Delete(t.Context(), created.ID); err != nil {
+		t.Fatal(err)
+	}
+	answer = documentedOne
+	if got, err := client.Get(t.Context(), created.ID); err != nil || got.URL != "" {
+		t.Errorf("one that was deleted is forgotten: %q, %v", got.URL, err)
+	}
+}
+
+// TestNoSpellingOfASecretComesBack: a message may quote the request as it was written.
+func TestNoSpellingOfASecretComesBack(t *testing.T) {
+	t.Parallel()
+	const password = `p"a<s\s word/"`
+	for name, spell := range map[string]func(body string) string{
+		"quoted":  func(body string) string { return "cannot read " + body },
+		"escaped": func(string) string { return `cannot read {"password":"p\"a\u003cs\\s word/\""}` },
+		"query":   func(string) string { return "cannot read password=" + url.QueryEscape(password) },
+		"path":    func(string) string { return "cannot read " + url.PathEscape(password) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := against(t, nil, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				text, _ := json.Marshal(map[string]string{"message": spell(string(body))})
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write(text)
+			})
+			_, err := client.Create(t.Context(), subscription.Draft{
+				Name: "Dashboard", URL: "https://example.com", Events: []string{"TypingStarted"}, Enabled: true,
+				Authorization: subscription.Authorization{Scheme: subscription.SchemeBasic, Username: "support", Password: password},
+			})
+			says := strings.ReplaceAll(fmt.Sprint(err), "password", "")
+			if !strings.Contains(says, "cannot read") || !strings.Contains(says, "***") || strings.Contains(says, "word") {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+// TestStatusesAreOfTheDocumentedShape: an entry that cannot be read is not taken for no delivery.
+func TestStatusesAreOfTheDocumentedShape(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reason string
+		entry  string
+		fails  bool
+	}{
+		"None":      {"no recent delivery", `{"event":"TypingStarted","deliveryStatus":{"_type":"NoRecentDelivery"}}`, false},
+		"Untyped":   {"a detail tells itself", `{"event":"TypingStarted","deliveryStatus":{"success":true,"new":1}}`, false},
+		"NoStatus":  {"there is no status", `{"event":"TypingStarted"}`, true},
+		"NoSuccess": {"a detail without its success", `{"event":"TypingStarted","deliveryStatus":{"_type":"DeliveryDetail","responseCode":200}}`, true},
+		"NoEvent":   {"of no event", `{"deliveryStatus":{"_type":"NoRecentDelivery"}}`, true},
+		"NoObject":  {"nothing at all", `7`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := against(t, nil, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"data":[`+c.entry+`]}`) })
+			_, err := client.Statuses(t.Context(), "cb452b81-6748-40ab-af85-6559b371bc5d")
+			if _, shape := errors.AsType[*subscription.ShapeError](err); shape != c.fails {
+				t.Errorf("%s: %v", c.reason, err)
+			}
+		})
 	}
 }
 

@@ -33,6 +33,9 @@ func readFields(r *http.Request, readBy func(time.Time) error) (Fields, error) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return Fields{}, wrongField("", "the body is not valid JSON in UTF-8")
 	}
+	if !isObject(body) {
+		return Fields{}, wrongField("", "the body must be an object")
+	}
 	var out Fields
 	if err := strict(body, reflect.TypeFor[Fields](), ""); err != nil {
 		return Fields{}, err

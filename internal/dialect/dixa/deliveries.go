@@ -26,10 +26,13 @@ func (c *Client) Statuses(ctx context.Context, id string) ([]subscription.Delive
 	statuses := make([]subscription.DeliveryStatus, 0, len(entries))
 	for i, entry := range entries {
 		var one EventStatus
-		if json.Unmarshal(entry, &one) != nil || one.Event == "" {
-			return nil, fmt.Errorf("reading delivery statuses: entry %d: %w", i, shapeError(`{"event","deliveryStatus":{…}}`))
+		err := json.Unmarshal(entry, &one)
+		none := one.Status.Type == noRecentDelivery
+		if err != nil || one.Event == "" || !none && one.Status.Success == nil {
+			return nil, fmt.Errorf("reading delivery statuses: entry %d: %w", i,
+				shapeError(`{"event","deliveryStatus":{"_type":"DeliveryDetail","success",…}} or {"_type":"NoRecentDelivery"}`))
 		}
-		if one.Status.Type == noRecentDelivery || one.Status.Success == nil {
+		if none {
 			continue
 		}
 		statuses = append(statuses, subscription.DeliveryStatus{

@@ -24,6 +24,8 @@ const (
 	vectorMillis    = 1689238949803
 	vectorBody      = `{"event_id":"8967e0c6-fe64-4105-bf71-14ae0c256004","event_fqn":"CONVERSATION_CREATED","event_version":"1"}`
 	vectorSignature = "971eb9a11b03d7b71e331c9b4bee315c9dbacd195d083997c1bd22ffef40c386"
+	// textSignature is what comes out where the secretKey's text is taken for the key.
+	textSignature = "109a097016a81adecf7d3c838a933b6f8bce3d2184a0149e4cab8dccf8f50777"
 )
 
 func TestSignatureVector(t *testing.T) {
@@ -34,6 +36,9 @@ func TestSignatureVector(t *testing.T) {
 	}
 	if got := dixa.Sign(key, strconv.Itoa(vectorMillis), []byte(vectorBody)); got != vectorSignature {
 		t.Errorf("the signature is %s, want %s", got, vectorSignature)
+	}
+	if got := dixa.Sign([]byte(vectorSecret), strconv.Itoa(vectorMillis), []byte(vectorBody)); got != textSignature {
+		t.Errorf("the mistake signs %s, want %s", got, textSignature)
 	}
 }
 

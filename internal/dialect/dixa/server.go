@@ -259,6 +259,9 @@ func wireField(field string) string {
 	if rest, ok := strings.CutPrefix(field, string(subscription.FieldHeaders)); ok {
 		return "customHeaders" + rest
 	}
+	if field == string(subscription.FieldBasic) || field == string(subscription.FieldBearer) {
+		return "authorization"
+	}
 
 	return field
 }
