@@ -18,6 +18,12 @@ func shapeError(expected string) error {
 
 // data makes a call and reads the envelope of its answer.
 func (c *Client) data(ctx context.Context, call call) (json.RawMessage, error) {
+	envelope, err := c.envelope(ctx, call)
+
+	return envelope["data"], err
+}
+
+func (c *Client) envelope(ctx context.Context, call call) (map[string]json.RawMessage, error) {
 	body, err := c.do(ctx, call)
 	if err != nil {
 		return nil, err
@@ -27,18 +33,29 @@ func (c *Client) data(ctx context.Context, call call) (json.RawMessage, error) {
 		return nil, shapeError(`{"data":…}`)
 	}
 
-	return envelope["data"], nil
+	return envelope, nil
 }
 
-// entries makes a call that answers a list.
+// entries makes a call that answers a list. Other lists of the vendor's have pages, which meta.next tells; those of
+// webhooks have none in its documents. One that has is refused: half a list would look like deletions.
 func (c *Client) entries(ctx context.Context, call call) ([]json.RawMessage, error) {
-	data, err := c.data(ctx, call)
+	envelope, err := c.envelope(ctx, call)
 	if err != nil {
 		return nil, err
 	}
-	var entries []json.RawMessage
-	if json.Unmarshal(data, &entries) != nil || entries == nil {
+	var (
+		entries []json.RawMessage
+		meta    struct {
+			Next any `json:"next"`
+		}
+	)
+	if json.Unmarshal(envelope["data"], &entries) != nil || entries == nil {
 		return nil, shapeError(`{"data":[…]}`)
+	}
+	// A meta of another kind says nothing of a next page.
+	_ = json.Unmarshal(envelope["meta"], &meta)
+	if meta.Next != nil && meta.Next != "" {
+		return nil, shapeError(`all of {"data":[…]} at once, with no other page in "meta"`)
 	}
 
 	return entries, nil

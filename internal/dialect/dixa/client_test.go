@@ -374,6 +374,34 @@ func TestNoSpellingOfASecretComesBack(t *testing.T) {
 	}
 }
 
+// TestHalfAListIsNone: the vendor documents no pages of this list, and other lists of its have them.
+func TestHalfAListIsNone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reason string
+		meta   string
+		fails  bool
+	}{
+		"None":     {"the documented answer", ``, false},
+		"Null":     {"the last page of other lists", `,"meta":{"previous":null,"next":null}`, false},
+		"Empty":    {"nor is that another", `,"meta":{"next":""}`, false},
+		"Odd":      {"unknown members are passed over", `,"meta":[1],"new":{}`, false},
+		"Next":     {"what is on the next page would look deleted", `,"meta":{"next":"/v1/webhooks?pageKey=x"}`, true},
+		"NextPage": {"however it is told", `,"meta":{"next":{"pageKey":"x"}}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := against(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"data":[`+documentedOne+`]`+c.meta+`}`)
+			})
+			list, err := client.List(t.Context())
+			if _, shape := errors.AsType[*subscription.ShapeError](err); shape != c.fails || !c.fails && len(list) != 1 {
+				t.Errorf("%s: %d subscriptions, %v", c.reason, len(list), err)
+			}
+		})
+	}
+}
+
 // TestStatusesAreOfTheDocumentedShape: an entry that cannot be read is not taken for no delivery.
 func TestStatusesAreOfTheDocumentedShape(t *testing.T) {
 	t.Parallel()
