@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -97,16 +99,7 @@ func (s *server) list(r request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	for name := range query {
-		// A filter that is not applied would show what was to be left out.
-		if strings.HasPrefix(name, paramFilter) && name != paramFilterService {
-			return 0, nil, badRequest("There is no filter " + clip(name) + ": use " + paramFilterService)
-		}
-	}
-	service, filtered, err := param(query, paramFilterService)
-	if err == nil && filtered {
-		err = checkService(paramFilterService, service)
-	}
+	service, filtered, err := readServiceFilter(query)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -126,6 +119,31 @@ func (s *server) list(r request) (int, any, error) {
 	})
 
 	return http.StatusOK, out, err
+}
+
+// readServiceFilter reads the one filter there is. Another, not applied, would show what was to be left out.
+func readServiceFilter(query url.Values) (service string, filtered bool, err error) {
+	as := ""
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !strings.HasPrefix(name, paramFilter):
+		case name != paramFilterService && name != paramFiltersService:
+			return "", false, badRequest("There is no filter " + clip(name) + ": use " + paramFilterService)
+		case as != "":
+			return "", false, badRequest("The parameters " + as + " and " + name + " are one: give it once")
+		default:
+			as = name
+		}
+	}
+	if as == "" {
+		return "", false, nil
+	}
+	service, filtered, err = param(query, as)
+	if err == nil {
+		err = checkService(as, service)
+	}
+
+	return service, filtered, err
 }
 
 func checkService(name, service string) error {

@@ -33,9 +33,11 @@ const (
 	paramService   = "service"
 	paramExecution = "executionStatus"
 	paramRequestID = "requestId"
-	// paramFilter parts into SearchFilter[NAME].
-	paramFilter        = "SearchFilter["
-	paramFilterService = paramFilter + paramService + "]"
+	// paramFilter begins the filters of a list. The vendor's document calls them SearchFilters, and its example
+	// writes SearchFilter[service]: both are taken.
+	paramFilter         = "SearchFilter"
+	paramFilterService  = paramFilter + "[" + paramService + "]"
+	paramFiltersService = paramFilter + "s[" + paramService + "]"
 )
 
 // Codes of refusals. InvalidPayload is the vendor's; the others it does not tell.
