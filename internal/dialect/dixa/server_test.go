@@ -132,3 +132,56 @@ func TestBodiesAreBounded(t *testing.T) {
 		t.Errorf("the answer is %d %s", response.StatusCode, body)
 	}
 }
+
+// logged is an account with one subscription and its logs, of which it answers as many as are asked for.
+type logged struct {
+	subscription.API
+
+	entries []subscription.LogEntry
+}
+
+func (logged) List(context.Context) ([]subscription.Subscription, error) {
+	return []subscription.Subscription{{
+		ID: "id", Events: []string{"TypingStarted"}, Delivery: subscription.Delivery{Format: subscription.FormatDixa},
+	}}, nil
+}
+
+func (a logged) Logs(_ context.Context, _ string, query subscription.LogQuery) ([]subscription.LogEntry, error) {
+	return a.entries[:min(len(a.entries), query.Limit)], nil
+}
+
+// TestLogsAreBounded sees that an answer keeps within its bounds, of bytes and of entries, and tells the newest.
+func TestLogsAreBounded(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		reason  string
+		payload int
+		given   int
+		want    int
+	}{
+		"Bytes":   {"four with their quotes escaped would be too many", dixa.MaxResponseBytes / 4, 10, 3},
+		"Entries": {"a hundred are the most", 10, 2 * dixa.LogDepth, dixa.LogDepth},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entries := make([]subscription.LogEntry, tc.given)
+			for i := range entries {
+				entries[i] = subscription.LogEntry{ResponseCode: i, Payload: []byte(`{"a":"` + strings.Repeat("x", tc.payload) + `"}`)}
+			}
+			server := httptest.NewServer(dixa.NewServer(dixa.ServerConfig{
+				Authenticate: func(*http.Request) (string, error) { return support, nil },
+				API:          func(string) subscription.API { return logged{entries: entries} },
+			}))
+			t.Cleanup(server.Close)
+			response, err := http.Get(server.URL + "/beta/webhooks/" + dixa.WireID("id") + "/delivery-status/logs/TypingStarted")
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := read(t, response)
+			if got := strings.Count(body, `"payload":`); got != tc.want || len(body) > dixa.MaxResponseBytes || !strings.Contains(body, `"responseCode":0`) {
+				t.Errorf("%s: %d bytes, %d entries", tc.reason, len(body), got)
+			}
+		})
+	}
+}
