@@ -217,6 +217,7 @@ func TestClientMakesThePortsErrors(t *testing.T) {
 		"bad key":       {"401", refuse(401, ``), &subscription.AuthError{Message: "Unauthorized"}, "Unauthorized"},
 		"no right":      {"403 keeps the id that it names", refuse(403, `{"code":"Forbidden","message":"use b4e02c85-c6d2-4b15-8885-e09671799c61"}`), &subscription.AuthError{Forbidden: true, Message: "Forbidden: use b4e02c85-c6d2-4b15-8885-e09671799c61"}, "use"},
 		"too fast":      {"seconds", refuse(429, `{}`, "Retry-After", "1.5"), &subscription.RateLimitedError{After: 1500 * time.Millisecond}, "1.5s"},
+		"too fast, why": {"in the vendor's words", refuse(429, `{"code":"c","message":"Until 2026-08-01T12:00:00Z"}`, "Retry-After", "2"), &subscription.RateLimitedError{After: 2 * time.Second, Message: "c: Until (time)"}, "Until"},
 		"date":          {"a date", refuse(429, ``, "Retry-After", "Sat, 01 Aug 2026 12:00:07 GMT"), &subscription.RateLimitedError{After: 7 * time.Second}, "7s"},
 		"garbage":       {"neither", refuse(429, ``, "Retry-After", "soon"), &subscription.RateLimitedError{}, "too many"},
 		"negative":      {"in the past", refuse(429, ``, "Retry-After", "-3"), &subscription.RateLimitedError{}, "too many"},

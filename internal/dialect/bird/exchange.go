@@ -121,7 +121,8 @@ type told struct {
 // subscription is gone.
 func (c *Client) portError(call call, response *http.Response, body []byte, secrets []string) error {
 	said := explanation(body)
-	message := scrub(said.text, secrets)
+	explained := scrub(said.text, secrets)
+	message := explained
 	if message == "" {
 		message = http.StatusText(response.StatusCode)
 	}
@@ -129,7 +130,9 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: status == http.StatusForbidden, Message: message}
 	case status == http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(response.Header.Get("Retry-After"), c.cfg.Clock.Now())}
+		return &subscription.RateLimitedError{
+			After: retryAfter(response.Header.Get("Retry-After"), c.cfg.Clock.Now()), Message: stable(explained),
+		}
 	case status == http.StatusNotFound && call.id != nil && said.documented:
 		return subscription.ErrNotFound
 	case call.body != nil && said.documented && slices.Contains(refusedBody, status):

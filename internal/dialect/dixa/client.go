@@ -365,7 +365,8 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 	if detail := response.Header.Get(headerDetail); detail != "" {
 		text += ": " + detail
 	}
-	message := scrub(text, secrets)
+	explained := scrub(text, secrets)
+	message := explained
 	if message == "" {
 		message = http.StatusText(response.StatusCode)
 	}
@@ -373,12 +374,14 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return &subscription.AuthError{Forbidden: status == http.StatusForbidden, Message: message}
 	case status == http.StatusTooManyRequests:
-		return &subscription.RateLimitedError{After: retryAfter(response.Header.Get("Retry-After"), c.cfg.Clock.Now())}
+		return &subscription.RateLimitedError{
+			After: retryAfter(response.Header.Get("Retry-After"), c.cfg.Clock.Now()), Message: explained,
+		}
 	case status == http.StatusNotFound && call.id != nil && isDixas:
 		return subscription.ErrNotFound
 	case status == http.StatusConflict && call.body != nil && (text == "" || ofName.MatchString(text)):
 		// Dixa documents no conflict. One of a name is the likeliest; where it says another, its words count.
-		return subscription.ErrNameTaken
+		return &subscription.NameTakenError{Message: explained}
 	case call.body != nil && text != "" && slices.Contains(refusedBody, status):
 		return &subscription.InvalidError{Message: message}
 	case status >= http.StatusMultipleChoices && status < http.StatusBadRequest:
