@@ -5,11 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
 
 const (
+	// nameMemory is hookline with its journal in memory, nameDisk the disk alone.
+	nameMemory = "hookline, journal in memory"
+	nameDisk   = "the disk: 4 KiB, synced"
+	// memoryFolder is on a file system in memory, where there is one.
+	memoryFolder = "/dev/shm"
 	// steadyRate is the load of the first latency, in events a second.
 	steadyRate = 1000
 	// badOf: of so many endpoints one hangs and one fails.
@@ -47,7 +54,26 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		}
 	}()
 
-	for _, o := range []subjectOptions{{kind: kindHookline}, {kind: kindBare}} {
+	options := []subjectOptions{{kind: kindHookline}, {kind: kindBare}}
+	loads := []openResult{
+		{Subject: string(kindHookline), What: openSteady, Rate: steadyRate},
+		{Subject: string(kindHookline), What: openHalf, Rate: half},
+		{Subject: string(kindBare), What: openSteady, Rate: steadyRate},
+		{Subject: nameDisk, What: openSteady, Rate: steadyRate},
+	}
+
+	// A second journal tells apart what the disk does to latency and what the dispatcher does.
+	if dir, err := os.MkdirTemp(memoryFolder, "bench-"); err != nil {
+		b.sayf("  no journal in memory: %v", err)
+	} else {
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+		options = append(options, subjectOptions{kind: kindHookline, name: nameMemory, dataDir: filepath.Join(dir, "journal")})
+		loads = append(loads,
+			openResult{Subject: nameMemory, What: openSteady, Rate: steadyRate}, openResult{Subject: nameMemory, What: openHalf, Rate: half})
+	}
+
+	for _, o := range options {
 		s, err := b.launchWith(ctx, o, base)
 		if err != nil {
 			return err
@@ -56,32 +82,68 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		subjects = append(subjects, s)
 	}
 
-	results := []openResult{
-		{Subject: string(kindHookline), What: openSteady, Rate: steadyRate},
-		{Subject: string(kindHookline), What: openHalf, Rate: half},
-		{Subject: string(kindBare), What: openSteady, Rate: steadyRate},
-	}
-
 	for range b.scale.Rounds {
-		for i := range results {
-			s := subjects[slices.IndexFunc(subjects, func(s *subject) bool { return s.name == results[i].Subject })]
-
-			got, err := b.open(ctx, s, results[i].Rate, nil)
+		for i := range loads {
+			got, err := b.openRound(ctx, subjects, &loads[i])
 			if err != nil {
 				return err
 			}
 
-			results[i].Rounds = append(results[i].Rounds, got)
+			loads[i].Rounds = append(loads[i].Rounds, got)
 		}
 	}
 
-	for i := range results {
-		results[i].Latency = medianLatencies(results[i].Rounds)
+	for i := range loads {
+		loads[i].Latency = medianLatencies(loads[i].Rounds)
 	}
 
-	b.report.Latency = results
+	b.report.Latency = loads
 
 	return nil
+}
+
+// openRound measures one load once.
+func (b *bench) openRound(ctx context.Context, subjects []*subject, of *openResult) (latencies, error) {
+	if of.Subject == nameDisk {
+		return b.diskLatencies(ctx, of.Rate)
+	}
+
+	s := subjects[slices.IndexFunc(subjects, func(s *subject) bool { return s.name == of.Subject })]
+
+	return b.open(ctx, s, of.Rate, nil)
+}
+
+// diskLatencies writes and syncs by a schedule that waits for nobody, as events are published.
+func (b *bench) diskLatencies(ctx context.Context, rate float64) (result latencies, err error) {
+	file, err := os.Create(filepath.Join(b.work, "disk"))
+	if err != nil {
+		return latencies{}, fmt.Errorf("measuring the disk: %w", err)
+	}
+
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+
+	var (
+		block   = make([]byte, probeBytes)
+		count   = int(rate * b.scale.Open.Seconds())
+		samples = make([]time.Duration, 0, count)
+		began   = time.Now()
+	)
+
+	for i := range count {
+		due := began.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		if wait := time.Until(due); wait > 0 {
+			time.Sleep(wait)
+		}
+
+		_, err := file.Write(block)
+		if err = errors.Join(ctx.Err(), err, file.Sync()); err != nil {
+			return latencies{}, fmt.Errorf("measuring the disk: %w", err)
+		}
+
+		samples = append(samples, time.Since(due))
+	}
+
+	return distribution(samples), nil
 }
 
 // halfOfMaximum is half of what the headline measured; without it, of a measurement of its own.

@@ -111,9 +111,12 @@ func moduleVersion(path string) string {
 	return unknown
 }
 
+// probeBytes is what a look at the disk writes before it syncs.
+const probeBytes = 4 << 10
+
 // measureFsync is the median of many small synced writes; 0 where the disk cannot be asked.
 func measureFsync(dir string) time.Duration {
-	const writes, size = 101, 4 << 10
+	const writes = 101
 
 	file, err := os.Create(filepath.Join(dir, "fsync"))
 	if err != nil {
@@ -123,7 +126,7 @@ func measureFsync(dir string) time.Duration {
 	defer func() { _ = os.Remove(file.Name()) }()
 	defer func() { _ = file.Close() }()
 
-	block := make([]byte, size)
+	block := make([]byte, probeBytes)
 	took := make([]time.Duration, 0, writes)
 
 	for range writes {
