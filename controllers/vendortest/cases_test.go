@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -276,16 +277,20 @@ func changing(v vendor) {
 	}
 }
 
+// faults are what goes wrong with a request once, by name. Those of a malformed answer and of a lost reply have the
+// vendor carry it out.
+var faults = map[string]fault{
+	"an error of the vendor's": fails(http.StatusInternalServerError),
+	"an overloaded vendor":     fails(http.StatusServiceUnavailable),
+	"a reset connection":       resets,
+	"a vendor that hangs":      hangs,
+	"a slow vendor":            slow(300 * time.Millisecond),
+	"a rate limit":             limited(5),
+	"a malformed answer":       malformed,
+	"a reply that is lost":     replyLost,
+}
+
 func enduring(v vendor) {
-	faults := map[string]fault{
-		"an error of the vendor's": fails(http.StatusInternalServerError),
-		"an overloaded vendor":     fails(http.StatusServiceUnavailable),
-		"a reset connection":       resets,
-		"a vendor that hangs":      hangs,
-		"a slow vendor":            slow(300 * time.Millisecond),
-		"a rate limit":             limited(5),
-		"a malformed answer":       malformed,
-	}
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
 		It("outlives "+name, func(ctx context.Context) {
 			w := newWorld(ctx, v)
@@ -304,6 +309,28 @@ func enduring(v vendor) {
 			w.rests(sub, hooklinetest.Current)
 		})
 	}
+
+	It("outlives whatever goes wrong with a change", func(ctx context.Context) {
+		w := newWorld(ctx, v)
+		sub := w.subscription("changing")
+		w.create(ctx, sub)
+		before := w.synced(ctx, sub)
+		for i, name := range slices.Sorted(maps.Keys(faults)) {
+			By(name)
+			wanted := receiver + "/" + strconv.Itoa(i)
+			w.proxy.inject(opUpdate, 1, faults[name])
+			change(ctx, w, sub, func(sub *v1alpha1.WebhookSubscription) { sub.Spec.URL = wanted })
+			w.advanceUntilSynced(ctx, sub)
+			after := w.synced(ctx, sub)
+			for j := range after {
+				Expect(after[j].ID).To(Equal(before[j].ID))
+				Expect(after[j].URL).To(Equal(wanted))
+			}
+		}
+		Expect(w.proxy.taken(opCreate)).To(Equal(len(before)), "none is made again for a change")
+		Expect(w.proxy.count(opDelete)).To(BeZero())
+		w.rests(sub, hooklinetest.Current)
+	})
 
 	It("asks no more than it was told to after a rate limit", func(ctx context.Context) {
 		w := newWorld(ctx, v)
@@ -365,6 +392,22 @@ func deleting(v vendor) {
 		Expect(w.client.Delete(ctx, sub)).To(Succeed())
 		w.gone(ctx, sub)
 		Expect(w.remotes(ctx)).To(BeEmpty())
+		w.restingProvider(hooklinetest.Current)
+	})
+
+	It("outlives whatever goes wrong with a deletion", func(ctx context.Context) {
+		w := newWorld(ctx, v)
+		for i, name := range slices.Sorted(maps.Keys(faults)) {
+			By(name)
+			sub := w.subscription("farewell-" + strconv.Itoa(i))
+			w.create(ctx, sub)
+			w.advanceUntilSynced(ctx, sub)
+			w.synced(ctx, sub)
+			w.proxy.inject(opDelete, 1, faults[name])
+			Expect(w.client.Delete(ctx, sub)).To(Succeed())
+			w.advanceWhile(ctx, func() bool { return w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub) == nil })
+			Expect(w.remotes(ctx)).To(BeEmpty())
+		}
 		w.restingProvider(hooklinetest.Current)
 	})
 
