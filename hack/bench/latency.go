@@ -70,7 +70,8 @@ func (b *bench) latency(ctx context.Context) (err error) {
 
 		options = append(options, subjectOptions{kind: kindHookline, name: nameMemory, dataDir: filepath.Join(dir, "journal")})
 		loads = append(loads,
-			openResult{Subject: nameMemory, What: openSteady, Rate: steadyRate}, openResult{Subject: nameMemory, What: openHalf, Rate: half})
+			openResult{Subject: nameMemory, What: openSteady, Rate: steadyRate},
+			openResult{Subject: nameMemory, What: openHalf, Rate: half})
 	}
 
 	for _, o := range options {
@@ -115,12 +116,12 @@ func (b *bench) openRound(ctx context.Context, subjects []*subject, of *openResu
 
 // diskLatencies writes and syncs by a schedule that waits for nobody, as events are published.
 func (b *bench) diskLatencies(ctx context.Context, rate float64) (result latencies, err error) {
-	file, err := os.Create(filepath.Join(b.work, "disk"))
+	file, err := os.Create(filepath.Join(b.work, "disk")) //nolint:gosec // The folder was made here.
 	if err != nil {
 		return latencies{}, fmt.Errorf("measuring the disk: %w", err)
 	}
 
-	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }() //nolint:gosec // It was made here.
 
 	var (
 		block   = make([]byte, probeBytes)
