@@ -28,8 +28,9 @@ func Retain(ctx context.Context, j Journal, shards []Shard, now time.Time, age t
 	return before, nil
 }
 
-// retainable is the lowest position that must stay. The cursors are read before the
-// references: what is placed in between lies after the cursor that was read.
+// retainable is the lowest position that must stay. The cursors and what replays need are read
+// before the references: what is placed in between lies after the cursor that was read, and what
+// a replay hands on to a page or a retry was its own when that was.
 func retainable(ctx context.Context, view View, shards []Shard, now time.Time, age time.Duration) (Seq, error) {
 	before, err := view.FirstAfter(ctx, now.Add(-age))
 	if err != nil {
@@ -42,19 +43,19 @@ func retainable(ctx context.Context, view View, shards []Shard, now time.Time, a
 		}
 		before = min(before, cursor+1)
 	}
-	reference, err := view.OldestReference(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if reference != 0 {
-		before = min(before, reference)
-	}
 	replay, err := held(ctx, view, now)
 	if err != nil {
 		return 0, err
 	}
 	if replay != 0 {
 		before = min(before, replay)
+	}
+	reference, err := view.OldestReference(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if reference != 0 {
+		before = min(before, reference)
 	}
 
 	return before, nil

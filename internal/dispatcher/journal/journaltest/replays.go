@@ -1,7 +1,9 @@
 package journaltest
 
 import (
+	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/hookline-dev/hookline/internal/dispatcher/journal"
@@ -9,14 +11,15 @@ import (
 
 func replayCases() map[string]testCase {
 	return map[string]testCase{
-		"Written":  {"A replay reads back as it was written, until it is removed, also after a restart.", testReplayWritten},
-		"Open":     {"Those that are running or paused are found for all subscriptions.", testReplayOpen},
-		"Refused":  {"A replay without a name or with an unknown state is refused.", testReplayRefused},
-		"Deleted":  {"Replays go with their subscription, and none is written after it.", testReplayDeleted},
-		"Retained": {"An open replay holds the log for a time, one that has ended or wants dead letters does not.", testReplayRetained},
-		"Clears":   {"A delivery that was put back on a page or among the retries clears its dead letter.", testReplayClears},
-		"Durable":  {"A durable batch outlives a crash at once.", testReplayDurable},
-		"Crash":    {"A replay's position is never ahead of what it stands for.", testReplayCrash},
+		"Written":   {"A replay reads back as it was written, until it is removed, also after a restart.", testReplayWritten},
+		"Open":      {"Those that are running or paused are found for all subscriptions.", testReplayOpen},
+		"Refused":   {"A replay without a name or with an unknown state is refused.", testReplayRefused},
+		"Deleted":   {"Replays go with their subscription, and none is written after it.", testReplayDeleted},
+		"Retained":  {"An open replay holds the log for a time, one that has ended or wants dead letters does not.", testReplayRetained},
+		"Handed on": {"What an open replay hands on to a retry stays while somebody looks for what to retain.", testReplayRetainedAtOnce},
+		"Clears":    {"A delivery that was put back on a page or among the retries clears its dead letter.", testReplayClears},
+		"Durable":   {"A durable batch outlives a crash at once.", testReplayDurable},
+		"Crash":     {"A replay's position is never ahead of what it stands for.", testReplayCrash},
 	}
 }
 
@@ -143,6 +146,53 @@ func testReplayRetained(s *suite) {
 	s.equal("first position at its age", journal.Seq(8), retain())
 	s.h.Clock.Advance(time.Second)
 	s.equal("first position after its age", journal.Seq(12), retain())
+}
+
+// handing is a journal that does something between the looks at what must be retained.
+type handing struct {
+	journal.Journal
+
+	between func()
+}
+
+func (h handing) View() journal.View { return handingView{View: h.Journal.View(), between: h.between} }
+
+type handingView struct {
+	journal.View
+
+	between func()
+}
+
+func (h handingView) OldestReference(ctx context.Context) (journal.Seq, error) {
+	defer h.between()
+
+	return h.View.OldestReference(ctx) //nolint:wrapcheck // As it is.
+}
+
+func (h handingView) OpenReplays(ctx context.Context) ([]journal.Replay, error) {
+	defer h.between()
+
+	return h.View.OpenReplays(ctx) //nolint:wrapcheck // As it is.
+}
+
+func testReplayRetainedAtOnce(s *suite) {
+	const age = time.Hour
+	s.fill(10)
+	s.put("sub", 0, nil)
+	replay := s.replay("sub", "a")
+	s.settle(journal.Batch{Cursor: 11, Replays: []journal.Replay{replay}})
+	s.h.Clock.Advance(2 * age)
+	fails := replay.Position + 1
+	between := sync.OnceFunc(func() {
+		replay.Position = fails
+		s.settle(journal.Batch{
+			Outcomes: []journal.Outcome{s.retried(ref("sub", fails), 1, time.Hour)}, Replays: []journal.Replay{replay},
+		})
+	})
+	_, err := journal.Retain(s.Context(), handing{Journal: s.j, between: between}, []journal.Shard{0}, s.h.Clock.Now(), age)
+	s.check(err)
+	_, err = s.j.Get(s.Context(), []journal.Seq{fails})
+	s.check(err)
 }
 
 func testReplayClears(s *suite) {
