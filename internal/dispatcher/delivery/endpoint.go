@@ -104,6 +104,8 @@ type endpoint struct {
 	// filled are, or were.
 	behind bool
 	filled journal.Seq
+	// stuck: what comes next there cannot be taken up before a Settle, or before a key is free.
+	stuck bool
 	// pagesPending are deliveries on their way to the pages with the next Settle.
 	pagesPending int
 
@@ -298,7 +300,7 @@ func (e *Engine) setBehind(ep *endpoint, behind bool) {
 	if ep.behind == behind {
 		return
 	}
-	ep.behind = behind
+	ep.behind, ep.stuck = behind, false
 	if behind {
 		e.metrics.behind.Inc()
 	} else {
@@ -398,9 +400,11 @@ func (e *Engine) feedSoon() {
 	}
 }
 
-// wants tells whether an endpoint has rows to feed on and room for a good part of a queue.
+// wants tells whether an endpoint has rows that it can feed on now, and room for a good part of a queue. Where it
+// has none of these, what changes that asks for more: otherwise the keeper would look again and again.
 func (e *Engine) wants(ep *endpoint) bool {
-	if !ep.sendable || !ep.behind && !ep.parked {
+	pages, parked := ep.behind && !ep.stuck, ep.parked && e.takesRetry(ep)
+	if !ep.sendable || !pages && !parked {
 		return false
 	}
 	if ep.circuit.open {
@@ -503,6 +507,7 @@ func (e *Engine) evictQueue(ep *endpoint) {
 // released lets go of an item after the Settle of what became of it.
 func (e *Engine) released(it *item) {
 	ep := it.endpoint
+	ep.stuck = false
 	if delete(ep.held, it.seq); len(ep.held) == 0 {
 		// A map does not shrink.
 		ep.held = nil

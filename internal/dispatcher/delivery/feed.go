@@ -182,11 +182,15 @@ func (e *Engine) feedPages(ep *endpoint, seqs []journal.Seq, keys []uint64) bool
 		switch {
 		case held != nil && ep.order != nil && held.evicted:
 			// It stands on its page again soon, and none of its key may pass it by.
+			ep.stuck = true
+
 			return false
 		case held != nil:
 		case ep.order == nil:
 			e.enqueue(ep, &item{endpoint: ep, seq: seq, row: true})
 		case !e.feedTurn(ep, seq, keys[i]):
+			ep.stuck = true
+
 			return false
 		}
 		ep.filled = seq
@@ -194,7 +198,7 @@ func (e *Engine) feedPages(ep *endpoint, seqs []journal.Seq, keys []uint64) bool
 	if len(seqs) == batch {
 		return true
 	}
-	if ep.pagesPending == 0 {
+	if ep.stuck = ep.pagesPending > 0; !ep.stuck {
 		e.setBehind(ep, false)
 		ep.tidyLanes()
 	}

@@ -261,6 +261,7 @@ func (e *Engine) settledPending(cursor journal.Seq, taken pending) {
 	e.cursor = max(e.cursor, cursor)
 	for _, entry := range taken.backlog {
 		entry.endpoint.pagesPending--
+		entry.endpoint.stuck = false
 		e.wantMore(entry.endpoint)
 	}
 	for _, ep := range taken.parked {

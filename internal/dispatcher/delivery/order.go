@@ -97,7 +97,7 @@ func (e *Engine) rescan(ep *endpoint, after journal.Seq) {
 		e.setBehind(ep, true)
 		ep.filled = after
 	}
-	ep.filled = min(ep.filled, after)
+	ep.filled, ep.stuck = min(ep.filled, after), false
 	e.wantMore(ep)
 }
 
@@ -181,6 +181,7 @@ func (e *Engine) nextTurn(ep *endpoint, key uint64, l *lane) {
 		e.rescan(ep, l.more-1)
 	default:
 		delete(ep.order.lanes, key)
+		ep.stuck = false
 	}
 }
 

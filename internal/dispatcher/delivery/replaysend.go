@@ -247,6 +247,7 @@ func (e *Engine) returnReplayed(it *item) {
 		ep.held = nil
 		e.forgetTurns(ep)
 	}
+	ep.stuck = false
 	e.wantMore(ep)
 }
 
