@@ -314,7 +314,6 @@ func TestATenantThatHangsLeavesRoom(t *testing.T) {
 	}
 	r.publishFor("other", "a.b", ids("well", 50)...)
 	well.got(t, 50)
-	if n := inFlight(); n > 12 {
-		t.Errorf("%d attempts are under way: want 12 that hang", n)
-	}
+	// The last of those that are well may have arrived and not ended yet.
+	eventually(t, "no more than the 12 that hang to be under way", func() bool { return inFlight() == 12 })
 }
