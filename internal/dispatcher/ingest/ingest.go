@@ -109,6 +109,7 @@ type Handler struct {
 	slots   *semaphore.Weighted
 	places  *places
 	bytes   *semaphore.Weighted
+	shares  *places
 	noisy   rate.Sometimes
 
 	mu       sync.Mutex
@@ -140,8 +141,9 @@ func New(cfg Config) *Handler {
 		metrics:  newMetrics(cfg.Metrics),
 		types:    newTypeBook(cfg.Types, cfg.MaxEventTypes),
 		slots:    semaphore.NewWeighted(int64(cfg.MaxRequests)),
-		places:   newPlaces(cfg.MaxRequests),
+		places:   newPlaces(int64(cfg.MaxRequests)),
 		bytes:    semaphore.NewWeighted(cfg.MaxBytes),
+		shares:   newPlaces(cfg.MaxBytes),
 		noisy:    rate.Sometimes{Interval: logEvery},
 		limiters: map[string]*rate.Limiter{},
 
@@ -194,11 +196,10 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request) ([]Result, err
 	if err != nil {
 		return nil, err
 	}
-	leave, ok := h.places.enter(tenant)
-	if !ok {
+	if !h.places.enter(tenant, 1) {
 		return nil, busy("this tenant has as many requests under way as the others leave room for")
 	}
-	defer leave()
+	defer h.places.leave(tenant, 1)
 	// A tenant over its rate is told before its body costs anything.
 	if err := h.spend(tenant, 0); err != nil {
 		return nil, err
@@ -296,13 +297,19 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, tenant string)
 	if r.ContentLength >= 0 && r.ContentLength < limit && r.Header.Get("Content-Encoding") == "" {
 		held = r.ContentLength
 	}
+	if !h.shares.enter(tenant, held) {
+		return nil, none, busy("this tenant has as many bytes of events under way as the others leave room for")
+	}
 	if !h.bytes.TryAcquire(held) {
+		h.shares.leave(tenant, held)
+
 		return nil, none, busy("%d bytes of events are under way, which is the most", h.cfg.MaxBytes)
 	}
 	body := bodies.Get().(*bytes.Buffer) //nolint:forcetypeassert // The pool's own.
 	release := func() {
 		releaseBody(body)
 		h.bytes.Release(held)
+		h.shares.leave(tenant, held)
 	}
 	if err := readBody(body, w, r, limit, h.cfg.BodyTimeout); err != nil {
 		return nil, release, err

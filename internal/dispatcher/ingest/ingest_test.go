@@ -736,6 +736,25 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 	}
 }
 
+// TestBytesUnderWayAreShared: bodies that one tenant sends slowly leave the others room for theirs.
+func TestBytesUnderWayAreShared(t *testing.T) {
+	t.Parallel()
+	const batches = 4
+	s := newStage(t, func(cfg *ingest.Config) { cfg.MaxBytes = batches * ingest.MaxBatchBytes })
+	for range 2 * batches {
+		s.dial(t, "Content-Type: "+batch+"\r\nTransfer-Encoding: chunked\r\n\r\n")
+	}
+	eventually(t, "the tenant has its share", func() bool {
+		got := s.post(t, io.MultiReader(strings.NewReader("[]")), "Content-Type", batch)
+
+		return got.Status == http.StatusServiceUnavailable && strings.Contains(got.Detail, "bytes")
+	})
+	got := s.post(t, strings.NewReader(structured("1")), "Content-Type", one, "Authorization", "Bearer "+stranger)
+	if got.Status != http.StatusAccepted {
+		t.Errorf("another tenant got %d %s", got.Status, got.Detail)
+	}
+}
+
 func TestEventTypesAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, func(cfg *ingest.Config) { cfg.MaxEventTypes = 2 })
