@@ -332,8 +332,15 @@ func textOf(name string, value json.RawMessage) (string, error) {
 	if err != nil || value[0] != '"' {
 		return "", attributeError(name, "it is not a JSON string")
 	}
+	if halfPair(value) {
+		return "", halfPairError(name)
+	}
 
 	return text, nil
+}
+
+func halfPairError(name string) error {
+	return attributeError(name, "it has one half of a surrogate pair: send characters, or both halves of each")
 }
 
 // decodePlain decodes {type,id,source,subject,time,data}. The id is made where it is left

@@ -191,14 +191,19 @@ func TestDecodeNamesWhatIsWrongWithAnEvent(t *testing.T) {
 		field  string
 		says   string
 	}{
-		"no specversion":  {"it tells CloudEvents from something else", structured(), `{"id":"1","source":"/s","type":"a"}`, "specversion", "missing"},
-		"other version":   {"0.3 has other attributes", structured(), `{"specversion":"0.3","id":"1","source":"/s","type":"a"}`, "specversion", `"0.3"`},
-		"no id":           {"required", structured(), `{"specversion":"1.0","source":"/s","type":"a"}`, "id", "missing"},
-		"null id":         {"null counts as absent", structured(), `{"specversion":"1.0","id":null,"source":"/s","type":"a"}`, "id", "missing"},
-		"empty id":        {"it must not be empty", structured(), `{"specversion":"1.0","id":"","source":"/s","type":"a"}`, "id", "empty"},
-		"number id":       {"attributes are strings", structured(), `{"specversion":"1.0","id":1,"source":"/s","type":"a"}`, "id", "string"},
-		"long id":         {"256 bytes is the most", structured(), `{"specversion":"1.0","id":"` + strings.Repeat("i", 257) + `","source":"/s","type":"a"}`, "id", "257"},
-		"control id":      {"CloudEvents allows none", structured(), `{"specversion":"1.0","id":"a\u0007","source":"/s","type":"a"}`, "id", "U+0007"},
+		"no specversion":       {"it tells CloudEvents from something else", structured(), `{"id":"1","source":"/s","type":"a"}`, "specversion", "missing"},
+		"other version":        {"0.3 has other attributes", structured(), `{"specversion":"0.3","id":"1","source":"/s","type":"a"}`, "specversion", `"0.3"`},
+		"no id":                {"required", structured(), `{"specversion":"1.0","source":"/s","type":"a"}`, "id", "missing"},
+		"null id":              {"null counts as absent", structured(), `{"specversion":"1.0","id":null,"source":"/s","type":"a"}`, "id", "missing"},
+		"empty id":             {"it must not be empty", structured(), `{"specversion":"1.0","id":"","source":"/s","type":"a"}`, "id", "empty"},
+		"number id":            {"attributes are strings", structured(), `{"specversion":"1.0","id":1,"source":"/s","type":"a"}`, "id", "string"},
+		"long id":              {"256 bytes is the most", structured(), `{"specversion":"1.0","id":"` + strings.Repeat("i", 257) + `","source":"/s","type":"a"}`, "id", "257"},
+		"control id":           {"CloudEvents allows none", structured(), `{"specversion":"1.0","id":"a\u0007","source":"/s","type":"a"}`, "id", "U+0007"},
+		"half a pair in an id": {"it would be the same id as with the other half", structured(), `{"specversion":"1.0","id":"a\uD83D","source":"/s","type":"a"}`, "id", "surrogate"},
+		"pair upside down":     {"the low half comes second", structured(), `{"specversion":"1.0","id":"1","source":"/\ude00\ud83d","type":"a"}`, "source", "surrogate"},
+		"half a pair in an extension": {
+			"it would be another text at each receiver", structured(), `{"specversion":"1.0","id":"1","source":"/s","type":"a","x":"\ud83d\n"}`, "x", "surrogate",
+		},
 		"noncharacter id": {"CloudEvents allows none", structured(), `{"specversion":"1.0","id":"a\uFFFE","source":"/s","type":"a"}`, "id", "U+FFFE"},
 		"no source":       {"required", structured(), `{"specversion":"1.0","id":"1","type":"a"}`, "source", "missing"},
 		"long source":     {"1024 bytes is the most", structured(), `{"specversion":"1.0","id":"1","source":"/` + strings.Repeat("s", 1024) + `","type":"a"}`, "source", "1025"},

@@ -106,6 +106,9 @@ func (e *Event) setExtension(name string, value json.RawMessage) error {
 		if err := json.Unmarshal(value, &text); err != nil {
 			return attributeError(name, "it is not a JSON string: %v", err)
 		}
+		if halfPair(value) {
+			return halfPairError(name)
+		}
 		if err := checkText(name, text, MaxAttributeBytes); err != nil {
 			return err
 		}

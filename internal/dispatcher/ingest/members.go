@@ -3,6 +3,9 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
+	"unicode"
+	"unicode/utf16"
 )
 
 // members walks over a JSON value that has been found valid, in valid UTF-8: it looks where
@@ -87,6 +90,44 @@ func textIn(value json.RawMessage) (string, error) {
 	err := json.Unmarshal(value, &text)
 
 	return text, err
+}
+
+// halfPair tells whether a valid JSON string has an escaped surrogate without the other one of its pair. That is no
+// character, and decoders make the same one of all of them: two ids that differ in it would be one.
+func halfPair(value json.RawMessage) bool {
+	const escape = len(`\u0000`)
+	for at := bytes.IndexByte(value, '\\'); at >= 0 && at+1 < len(value); {
+		length := 2
+		if high, ok := escaped(value[at:]); ok {
+			length = escape
+			if utf16.IsSurrogate(high) {
+				low, _ := escaped(value[at+escape:])
+				if utf16.DecodeRune(high, low) == unicode.ReplacementChar {
+					return true
+				}
+				length += escape
+			}
+		}
+		next := bytes.IndexByte(value[at+length:], '\\')
+		if next < 0 {
+			return false
+		}
+		at += length + next
+	}
+
+	return false
+}
+
+// escaped is the character that a text begins with, where it stands there as \u and its number.
+func escaped(text []byte) (rune, bool) {
+	number, ok := bytes.CutPrefix(text, []byte(`\u`))
+	const digits = 4
+	if !ok || len(number) < digits {
+		return 0, false
+	}
+	code, err := strconv.ParseUint(string(number[:digits]), 16, 16)
+
+	return rune(code), err == nil
 }
 
 // isPlain tells whether a text stands in a JSON string as it is.

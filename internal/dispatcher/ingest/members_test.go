@@ -54,6 +54,8 @@ func membersByDecoder(raw []byte) (found []foundMember, err error) {
 		one := foundMember{Name: name, Value: string(value)}
 		if err := json.Unmarshal(value, &text); err != nil || text == nil {
 			one.Text = attributeError(name, "it is not a JSON string").Error()
+		} else if halfPair(value) {
+			one.Text = halfPairError(name).Error()
 		} else {
 			one.Text = *text
 		}
@@ -90,11 +92,29 @@ func FuzzMembers(f *testing.F) {
 			t.Fatalf("%q as a body: %v", raw, err)
 		}
 		for _, one := range got {
+			checkHalves(t, json.RawMessage(one.Value))
 			for _, text := range []string{one.Name, one.Text} {
 				checkQuoted(t, text)
 			}
 		}
 	})
+}
+
+// checkHalves holds that what has no half of a pair says the same to every decoder: written anew, it reads alike.
+func checkHalves(t *testing.T, value json.RawMessage) {
+	t.Helper()
+	var text string
+	if len(value) == 0 || value[0] != '"' || json.Unmarshal(value, &text) != nil {
+		return
+	}
+	// The decoder puts the same character in the place of each half, and takes it as it is where it was sent.
+	sent := strings.Count(strings.ToLower(string(value)), `\ufffd`) + strings.Count(string(value), "\ufffd")
+	if got := strings.Count(text, "\ufffd") > sent; got && !halfPair(value) {
+		t.Fatalf("%s has half of a pair, which was not found", value)
+	}
+	if !strings.Contains(text, "\ufffd") && halfPair(value) {
+		t.Fatalf("%s has no half of a pair", value)
+	}
 }
 
 // checkQuoted holds that a text's JSON string is the one encoding/json writes.
