@@ -70,6 +70,7 @@ func (s *subscriptionScope) settle(ctx context.Context) error {
 	}
 
 	s.attempts.Delete(s.sub.UID)
+	s.arrive()
 
 	for _, step := range []func(context.Context) error{s.leaveOldProvider, s.clearElsewhere, s.renewMark} {
 		if err := step(ctx); err != nil {
@@ -77,14 +78,9 @@ func (s *subscriptionScope) settle(ctx context.Context) error {
 		}
 	}
 
-	return s.matchless()
-}
+	s.arrivals.Delete(s.sub.UID)
 
-// stayMoved leaves the status of a resource that moves with the previous provider, which is still to be left.
-func (s *subscriptionScope) stayMoved() {
-	if s.moved {
-		s.before.Status.DeepCopyInto(&s.sub.Status)
-	}
+	return s.matchless()
 }
 
 // mustWait tells whether a step needs something done first that was not.
@@ -373,13 +369,15 @@ func (s *subscriptionScope) take(step action) {
 
 	u.asked = u.remote.Events
 
-	switch step.Verb {
+	switch told := s.hasArrived(step.ID); step.Verb {
 	case verbAdopt:
-		u.taken = true
-		s.tell(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
+		if u.taken = true; !told {
+			s.tell(corev1.EventTypeNormal, v1alpha1.EventAdopted, "Adopt", "Took over subscription "+step.ID)
+		}
 	case verbRecover:
-		u.created = true
-		s.tell(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
+		if u.created = true; !told {
+			s.tell(corev1.EventTypeNormal, v1alpha1.EventRecovered, "Recover", "Found subscription "+step.ID+", which had been asked for")
+		}
 	default:
 	}
 }
@@ -432,52 +430,4 @@ func (s *subscriptionScope) tellAll() {
 // event writes an Event about the resource.
 func (s *subscriptionScope) event(kind, reason, act, note string) {
 	s.recorder.Eventf(s.sub, nil, kind, reason, act, "%s", strings.ToValidUTF8(note, "?"))
-}
-
-// leaveOldProvider deletes what the previous provider has, now that the present one has it all. Until then the
-// status stays with the old: the mark finds the new ones again.
-func (s *subscriptionScope) leaveOldProvider(ctx context.Context) error {
-	if !s.moved || s.want.ObserveOnly {
-		return nil
-	}
-
-	old, remotes := s.before.Status.Provider, remotesOf(&s.before.Status)
-
-	for _, remote := range remotes {
-		err := s.deleteAt(ctx, old, remote.ID)
-		if err == nil {
-			continue
-		}
-
-		if !s.graceOver(s.moveBegan()) {
-			s.stayMoved()
-
-			return waiting(moveRetry, v1alpha1.ReasonProgressing,
-				"Created the subscription at %s; the old one (%s) at %s %s is still to be deleted: %s",
-				describe(s.provider), remote.ID, old.Kind, old.Name, scrub(err.Error())).because(err)
-		}
-
-		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Move",
-			fmt.Sprintf("Left subscription %s behind at %s %s: it could not be deleted", remote.ID, old.Kind, old.Name))
-	}
-
-	s.event(corev1.EventTypeNormal, v1alpha1.EventProviderChanged, "Move",
-		fmt.Sprintf("Moved from %s %s to %s", old.Kind, old.Name, describe(s.provider)))
-
-	// What the old one delivered says nothing of the new one.
-	s.sub.Status.DeliveryStatuses = nil
-
-	return nil
-}
-
-// moveRetry is how often the deletion at a previous provider is tried.
-const moveRetry = 30 * time.Second
-
-// moveBegan is when the subscription was made at the present provider.
-func (s *subscriptionScope) moveBegan() time.Time {
-	if mark, found := markOf(s.sub); found {
-		return mark.At
-	}
-
-	return s.clock.Now()
 }

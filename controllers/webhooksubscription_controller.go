@@ -48,6 +48,8 @@ type subscriptionReconciler struct {
 	since func() time.Time
 	// attempts are when creates ended without an answer, by UID.
 	attempts sync.Map
+	// arrivals are what moves that are not over have at the provider that is moved to, by UID.
+	arrivals sync.Map
 	// copied are when secrets that providers made were last read back, by UID.
 	copied sync.Map
 	// refused asks for a look at a provider that refused its credentials.

@@ -257,6 +257,7 @@ func (s *subscriptionScope) release(ctx context.Context) error {
 
 	s.fresh.forget(s.sub.UID)
 	s.attempts.Delete(s.sub.UID)
+	s.arrivals.Delete(s.sub.UID)
 	s.copied.Delete(s.sub.UID)
 	s.flow.released = true
 
@@ -334,33 +335,4 @@ func (s *subscriptionScope) withinGrace(after time.Duration) time.Duration {
 	left := s.options.DeletionGrace - s.clock.Since(s.sub.DeletionTimestamp.Time)
 
 	return min(after, max(left, conflictDelay))
-}
-
-// deleteAt deletes a subscription at the provider that a resource has left, unless it was taken over and is to
-// be left behind.
-func (s *subscriptionScope) deleteAt(ctx context.Context, old *v1alpha1.ResolvedProvider, id string) error {
-	if old == nil || s.before.DeletionPolicyOrDefault() == v1alpha1.DeletionPolicyOrphan {
-		return nil
-	}
-
-	account, known := s.pool.Last(old.UID)
-	if !known {
-		found, err := s.getProvider(ctx, old.Kind, old.Name)
-		if err != nil {
-			return err
-		}
-
-		if account, err = s.open(ctx, found); err != nil {
-			return err
-		}
-
-		if !s.isAccountOf(old, account.Config()) {
-			return otherAccount(old)
-		}
-	}
-
-	there := *s
-	there.account, there.caps = account, account.Capabilities()
-
-	return there.deleteRemote(ctx, id)
 }

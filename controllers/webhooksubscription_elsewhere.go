@@ -81,7 +81,7 @@ func (s *subscriptionScope) clearElsewhere(ctx context.Context) error {
 		if !gone && !s.graceOver(mark.At) {
 			return waiting(moveRetry, v1alpha1.ReasonProgressing,
 				"All is as asked for at %s; what may have been made at %s is still to be deleted: %s",
-				describe(s.provider), place, scrub(err.Error())).because(err)
+				describe(s.provider), place, scrub(err.Error())).because(s.failedAt(ctx, place, err))
 		}
 
 		s.event(corev1.EventTypeWarning, v1alpha1.EventOrphaned, "Move",
@@ -167,4 +167,11 @@ func (s *subscriptionScope) partWith(ctx context.Context, place string) error {
 	defer s.tellOf(there)
 
 	return there.partWithRemote(ctx)
+}
+
+// failedAt is failedElsewhere for what a mark names.
+func (s *subscriptionScope) failedAt(ctx context.Context, place string, err error) error {
+	kind, name := partsOf(place)
+
+	return s.failedElsewhere(ctx, kind, name, err)
 }

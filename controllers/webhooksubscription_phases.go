@@ -543,6 +543,8 @@ func (s *subscriptionScope) plan(context.Context) error {
 	pairs, extra := make([]pair, 0, len(s.units)), make([]entry, 0, len(s.extra))
 
 	for _, u := range s.units {
+		s.recall(u)
+
 		pairs = append(pairs, u.pair)
 
 		// What was only looked up is not ours before an action takes it.

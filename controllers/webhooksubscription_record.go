@@ -92,14 +92,14 @@ func (s *subscriptionScope) recordSecrets(made []*unitScope) {
 	}
 
 	given := !slices.ContainsFunc(made, func(u *unitScope) bool {
-		return !u.handed() && (u.have.ID == "" || u.have.SecretDigest != s.want.SecretDigest)
+		return !u.handed() && u.have.SecretDigest != s.want.SecretDigest
 	})
 	if given && s.want.Draft.Secret != "" {
 		status.Secret = &v1alpha1.SecretStatus{Name: s.signing.ref.Name, Key: s.signing.ref.Key, Digest: s.want.SecretDigest}
 	}
 
 	given = !slices.ContainsFunc(made, func(u *unitScope) bool {
-		return !u.handed() && !s.caps.CredentialsReadable && (u.have.ID == "" || u.have.CredentialsDigest != s.want.CredentialsDigest)
+		return !u.handed() && !s.caps.CredentialsReadable && u.have.CredentialsDigest != s.want.CredentialsDigest
 	})
 	if given {
 		status.CredentialsDigest = s.want.CredentialsDigest
