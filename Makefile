@@ -5,7 +5,7 @@ GO ?= go
 # The image that deploy and build-installer name.
 IMG ?= hookline:latest
 # How long make fuzz runs each target.
-FUZZTIME ?= 20s
+FUZZTIME ?= 60s
 # How long one package's tests may take.
 TEST_TIMEOUT ?= 15m
 # What bin/hookline says its version is.
@@ -129,7 +129,7 @@ test-race: ## Run all tests with the race detector (needs a C compiler)
 	done
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (20s)
+fuzz: ## Run each fuzz target for FUZZTIME (60s)
 	@git grep --untracked '^func Fuzz' -- '*_test.go' | sed 's|/[^/]*:func | |; s|(.*||' | while read -r dir target; do \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir" || exit 1; \
 	done

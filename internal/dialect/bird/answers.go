@@ -145,7 +145,7 @@ func (s Subscription) port() subscription.Subscription {
 	if s.Status != statusActive && s.Status != statusInactive {
 		out.State = subscription.State{
 			Phase: subscription.Suspended, Reason: reasonUnknownStatus,
-			Message: stable(scrub(fmt.Sprintf("Bird says %s: %s", s.Status, s.StatusReason), nil)),
+			Message: stable(subscription.ScrubExplanation(fmt.Sprintf("Bird says %s: %s", s.Status, s.StatusReason), nil)),
 		}
 	}
 

@@ -29,8 +29,6 @@ const (
 	MaxLogPages = 10
 	// MaxDetails bounds how many retried deliveries one call of Logs asks the attempts of.
 	MaxDetails = 20
-	// maxMessage bounds what is kept of a server's message, in bytes.
-	maxMessage = 512
 	// maxRetryAfter bounds what a server may ask to wait.
 	maxRetryAfter = 24 * time.Hour
 )

@@ -121,7 +121,7 @@ type told struct {
 // subscription is gone.
 func (c *Client) portError(call call, response *http.Response, body []byte, secrets []string) error {
 	said := explanation(body)
-	explained := scrub(said.text, secrets)
+	explained := subscription.ScrubExplanation(said.text, secrets)
 	message := explained
 	if message == "" {
 		message = http.StatusText(response.StatusCode)
@@ -218,39 +218,6 @@ func specField(path string) string {
 	}
 
 	return ""
-}
-
-// spellings are how a message may write a secret: as it is, as JSON writes it, with and without what is escaped for
-// HTML, where the message quotes the request's body, and percent-encoded.
-func spellings(secret string) []string {
-	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
-	for _, write := range []func(any) ([]byte, error){marshal, json.Marshal} {
-		if text, err := write(secret); err == nil {
-			out = append(out, string(text[1:len(text)-1]))
-		}
-	}
-
-	return out
-}
-
-// scrub takes a request's secrets out of what a server says of it, and bounds it.
-func scrub(message string, secrets []string) string {
-	var written []string
-	for _, secret := range secrets {
-		written = append(written, spellings(secret)...)
-	}
-	// The longest first, so that none is cut by one it contains.
-	slices.SortStableFunc(written, func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range written {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "***")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage] + "…"
-	}
-
-	return strings.ToValidUTF8(message, "")
 }
 
 // What differs from answer to answer.

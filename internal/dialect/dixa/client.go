@@ -36,8 +36,6 @@ const (
 	// clientBurst is one less than the vendor allows, so that a request that arrives sooner than the one
 	// before it did is not one too many.
 	clientBurst = Burst - 1
-	// maxMessage bounds what is kept of a server's message, in bytes.
-	maxMessage = 512
 	// maxRetryAfter bounds what a server may ask to wait.
 	maxRetryAfter = 24 * time.Hour
 )
@@ -365,7 +363,7 @@ func (c *Client) portError(call call, response *http.Response, body []byte, secr
 	if detail := response.Header.Get(headerDetail); detail != "" {
 		text += ": " + detail
 	}
-	explained := scrub(text, secrets)
+	explained := subscription.ScrubExplanation(text, secrets)
 	message := explained
 	if message == "" {
 		message = http.StatusText(response.StatusCode)
@@ -413,39 +411,6 @@ var ofName = regexp.MustCompile(`(?i)\bnames?\b`)
 var refusedBody = []int{
 	http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 	http.StatusUnprocessableEntity,
-}
-
-// spellings are how a message may write a secret: as it is, as JSON writes it, with and without what is escaped for
-// HTML, where the message quotes the request's body, and percent-encoded.
-func spellings(secret string) []string {
-	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
-	for _, write := range []func(any) ([]byte, error){marshal, json.Marshal} {
-		if text, err := write(secret); err == nil {
-			out = append(out, string(text[1:len(text)-1]))
-		}
-	}
-
-	return out
-}
-
-// scrub takes a request's secrets out of what a server says of it, and bounds it.
-func scrub(message string, secrets []string) string {
-	var written []string
-	for _, secret := range secrets {
-		written = append(written, spellings(secret)...)
-	}
-	// The longest first, so that none is cut by one it contains.
-	slices.SortStableFunc(written, func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range written {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "***")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage] + "…"
-	}
-
-	return strings.ToValidUTF8(message, "")
 }
 
 // retryAfter reads a Retry-After header: seconds, also with a fraction, or a date. The answer is 0 where it is

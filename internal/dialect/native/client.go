@@ -22,8 +22,6 @@ import (
 const (
 	// DefaultTimeout bounds one request and its answer; the server's RequestTimeout is no longer.
 	DefaultTimeout = RequestTimeout + 5*time.Second
-	// maxMessage bounds what is kept of a server's message, in bytes.
-	maxMessage = 512
 	// maxPages bounds the pages of one list, against a server whose pages never end.
 	maxPages = 10_000
 	// maxRetryAfter is the longest that a Retry-After is honoured.
@@ -403,11 +401,11 @@ func (c *Client) request(ctx context.Context, call call, token string) (*http.Re
 func portError(response *http.Response, body []byte, secrets []string) error {
 	var wire Error
 	_ = json.Unmarshal(body, &wire)
-	message := scrub(wire.Message, secrets)
+	message := subscription.ScrubExplanation(wire.Message, secrets)
 	switch {
 	case wire.Reason == reasonInvalid:
 		// The message names the field too, for those who read nothing else.
-		field := scrub(wire.Field, secrets)
+		field := subscription.ScrubExplanation(wire.Field, secrets)
 
 		return &subscription.InvalidError{Field: field, Message: strings.TrimPrefix(message, field+": ")}
 	case wire.Reason == reasonUnsupported:
@@ -436,22 +434,6 @@ func orStatus(message string, status int) string {
 	}
 
 	return message
-}
-
-// scrub takes a request's secrets out of what a server says of it, and bounds it.
-func scrub(message string, secrets []string) string {
-	// The longest first, so that none is cut by one it contains.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "***")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage] + "…"
-	}
-
-	return strings.ToValidUTF8(message, "")
 }
 
 // retryAfter reads a Retry-After header: seconds, also with a fraction, or a date. The answer is

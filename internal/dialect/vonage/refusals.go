@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// maxMessage bounds what is kept of a server's message, in bytes.
-	maxMessage = 512
 	// maxRetryAfter is the longest that a Retry-After is honoured.
 	maxRetryAfter = 24 * time.Hour
 )
@@ -55,7 +53,7 @@ func explain(body []byte) string {
 // something was, and a 404 about a subscription only where one was named and the API said so: a
 // proxy's page, or an ingress's, does not say that a subscription is gone.
 func (c *Client) portError(call call, got answer, secrets []string) error {
-	explained := scrub(explain(got.body), secrets)
+	explained := subscription.ScrubExplanation(explain(got.body), secrets)
 	message := orStatus(explained, got.status)
 	switch got.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -108,22 +106,6 @@ func orStatus(message string, status int) string {
 	}
 
 	return message
-}
-
-// scrub takes a request's secrets out of what a server says of it, and bounds it.
-func scrub(message string, secrets []string) string {
-	// The longest first, so that none is cut by one it contains.
-	longest := slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, secret := range longest {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "***")
-		}
-	}
-	if len(message) > maxMessage {
-		message = message[:maxMessage] + "…"
-	}
-
-	return strings.ToValidUTF8(message, "")
 }
 
 // retryAfter reads a Retry-After header: seconds, also with a fraction, or a date. The answer is

@@ -198,7 +198,7 @@ func (c *credentials) portError(err error) error {
 	if told.Description != "" {
 		message = strings.TrimPrefix(message+": "+told.Description, ": ")
 	}
-	explained := scrub(message, []string{c.grant.ClientSecret})
+	explained := subscription.ScrubExplanation(message, []string{c.grant.ClientSecret})
 	message = orStatus(explained, status)
 	switch {
 	case status == http.StatusTooManyRequests:
