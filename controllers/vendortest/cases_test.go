@@ -430,7 +430,7 @@ func enduring(v vendor) {
 				})
 				w.create(ctx, sub)
 				w.advanceUntilSynced(ctx, sub)
-				Expect(len(w.remotes(ctx))).To(BeNumerically(">", 0))
+				Expect(w.remotes(ctx)).NotTo(BeEmpty())
 				Expect(w.client.Delete(ctx, sub)).To(Succeed())
 				w.advanceWhile(ctx, func() bool { return w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub) == nil })
 				Expect(w.remotes(ctx)).To(BeEmpty())

@@ -40,7 +40,7 @@ func spellings(secret string) []string {
 		var text bytes.Buffer
 		encoder := json.NewEncoder(&text)
 		encoder.SetEscapeHTML(escapeHTML)
-		if encoder.Encode(secret) == nil {
+		if err := encoder.Encode(secret); err == nil {
 			quoted := strings.TrimSuffix(text.String(), "\n")
 			out = append(out, quoted[1:len(quoted)-1])
 		}
