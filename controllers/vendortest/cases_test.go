@@ -17,7 +17,6 @@ import (
 	"github.com/hookline-dev/hookline/api/v1alpha1"
 	"github.com/hookline-dev/hookline/controllers/hooklinetest"
 	"github.com/hookline-dev/hookline/internal/dialect/bird"
-	"github.com/hookline-dev/hookline/internal/dialect/dixa"
 	"github.com/hookline-dev/hookline/internal/subscription"
 )
 
@@ -179,34 +178,6 @@ func adopting(v vendor) {
 		Expect(w.proxy.count(opCreate)).To(BeZero())
 		w.rests(sub, hooklinetest.Current)
 	})
-
-	if v.unique {
-		return
-	}
-
-	It("chooses none of several that match", func(ctx context.Context) {
-		w := newWorld(ctx, v)
-		w.adopting(ctx)
-		api := w.api()
-		var ids []string
-		for range 2 {
-			made, err := api.Create(ctx, subscription.Draft{
-				Name: w.twinName(), URL: receiver, Events: v.events[:1], Enabled: true, Secret: v.given,
-			})
-			Expect(err).NotTo(HaveOccurred())
-			ids = append(ids, made.ID)
-		}
-		sub := w.subscription("twins", func(sub *v1alpha1.WebhookSubscription) {
-			sub.Spec.AdoptionPolicy = v1alpha1.AdoptionPolicyIfNameMatches
-			sub.Spec.Events = v.events[:1]
-		})
-		w.create(ctx, sub)
-		condition := w.becomes(ctx, sub, v1alpha1.ConditionStalled, "True "+v1alpha1.ReasonAmbiguousCreate)
-		Expect(condition.Message).To(And(ContainSubstring(ids[0]), ContainSubstring(ids[1])))
-		Expect(w.proxy.count(opCreate, opUpdate, opDelete)).To(BeZero())
-		Expect(w.remotes(ctx)).To(HaveLen(2))
-		w.rests(sub, hooklinetest.Failed)
-	})
 }
 
 func changing(v vendor) {
@@ -361,105 +332,6 @@ func enduring(v vendor) {
 		w.rests(sub, hooklinetest.Current)
 	})
 
-	It("is not misled by lists that lag behind a change, a loss and a deletion", func(ctx context.Context) {
-		w := newWorld(ctx, v)
-		w.proxy.lags(30 * time.Second)
-		sub := w.subscription("behind")
-		w.create(ctx, sub)
-		made := w.synced(ctx, sub)
-		change(ctx, w, sub, elsewhere)
-		w.synced(ctx, sub)
-		// The list that this asks for shows what there was before.
-		change(ctx, w, sub, func(sub *v1alpha1.WebhookSubscription) {
-			metav1.SetMetaDataAnnotation(&sub.ObjectMeta, v1alpha1.AnnotationReconcileRequested, "now")
-		})
-		Eventually(ctx, func(ctx context.Context) (string, error) {
-			err := w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub)
-
-			return sub.Status.LastHandledReconcileAt, err
-		}).Should(Equal("now"))
-		Expect(w.proxy.taken(opUpdate)).To(Equal(len(made)), "nothing is mended that was not changed")
-
-		By("one that somebody deletes is made again, once")
-		w.clock.Advance(time.Minute)
-		Expect(upstream.Tenant(w.ns).Delete(ctx, made[0].ID)).To(Succeed())
-		w.clock.Advance(pastInterval)
-		w.advanceWhile(ctx, func() bool { return len(w.remotes(ctx)) < len(made) })
-		w.advanceUntilSynced(ctx, sub)
-		Expect(w.synced(ctx, sub)[0].ID).NotTo(Equal(made[0].ID))
-		Expect(w.proxy.taken(opCreate)).To(Equal(len(made) + 1))
-
-		By("and what is deleted while lists still show it is gone")
-		Expect(w.client.Delete(ctx, sub)).To(Succeed())
-		w.advanceWhile(ctx, func() bool { return w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub) == nil })
-		Expect(w.remotes(ctx)).To(BeEmpty())
-		w.restingProvider(hooklinetest.Current)
-	})
-
-	It("stays Ready while the vendor is down, and mends what happened meanwhile", func(ctx context.Context) {
-		w := newWorld(ctx, v)
-		sub := w.subscription("down")
-		w.create(ctx, sub)
-		before := w.synced(ctx, sub)
-		w.proxy.inject(opAny, forever, resets)
-		_, err := upstream.Tenant(w.ns).Update(ctx, before[0].ID, subscription.Patch{URL: new(otherReceiver)})
-		Expect(err).NotTo(HaveOccurred())
-		asked := w.proxy.count()
-		w.clock.Advance(pastInterval)
-		provider := w.provider()
-		w.becomes(ctx, provider, v1alpha1.ConditionReady, "False "+v1alpha1.ReasonUnreachable)
-		Expect(w.proxy.count()).To(BeNumerically(">", asked))
-		w.becomes(ctx, sub, v1alpha1.ConditionReady, "True "+v1alpha1.ReasonSynced)
-		w.proxy.heal()
-		w.advanceUntil(ctx, provider)
-		w.advanceWhile(ctx, func() bool { return w.remotes(ctx)[0].URL != receiver })
-		Expect(w.synced(ctx, sub)[0].ID).To(Equal(before[0].ID))
-		Expect(w.proxy.taken(opCreate)).To(Equal(len(before)))
-		w.rests(sub, hooklinetest.Current)
-		w.restingProvider(hooklinetest.Current)
-	})
-
-	if v.name != dixaVendor.name {
-		It("outlives whatever goes wrong with the catalogue", func(ctx context.Context) {
-			w := newWorld(ctx, v)
-			for i, name := range slices.Sorted(maps.Keys(faults)) {
-				By(name)
-				w.proxy.inject(opTypes, 1, faults[name])
-				sub := w.subscription("catalogue-"+strconv.Itoa(i), func(sub *v1alpha1.WebhookSubscription) {
-					sub.Spec.Events = []string{v.wildcard}
-				})
-				w.create(ctx, sub)
-				w.advanceUntilSynced(ctx, sub)
-				Expect(w.remotes(ctx)).NotTo(BeEmpty())
-				Expect(w.client.Delete(ctx, sub)).To(Succeed())
-				w.advanceWhile(ctx, func() bool { return w.client.Get(ctx, client.ObjectKeyFromObject(sub), sub) == nil })
-				Expect(w.remotes(ctx)).To(BeEmpty())
-				// The next asks for the catalogue anew.
-				w.clock.Advance(pastInterval)
-			}
-			w.restingProvider(hooklinetest.Current)
-		})
-	}
-
-	if v.name == vonageVendor.name {
-		It("outlives whatever goes wrong with its access token", func(ctx context.Context) {
-			w := newBareWorld(ctx, v)
-			w.secret(ctx, credentials, v.credentials(w.ns, w.token))
-			for _, name := range slices.Sorted(maps.Keys(faults)) {
-				w.proxy.inject(opToken, 1, faults[name])
-			}
-			provider := w.provider()
-			w.create(ctx, provider)
-			w.advanceWhile(ctx, func() bool { return w.proxy.pending() > 0 })
-			w.advanceUntil(ctx, provider)
-			sub := w.subscription("token")
-			w.create(ctx, sub)
-			w.synced(ctx, sub)
-			w.rests(sub, hooklinetest.Current)
-			w.restingProvider(hooklinetest.Current)
-		})
-	}
-
 	It("asks no more than it was told to after a rate limit", func(ctx context.Context) {
 		w := newWorld(ctx, v)
 		w.proxy.inject(opCreate, 1, limited(600))
@@ -592,37 +464,15 @@ func (w *world) holdsSecret(ctx context.Context, sub *v1alpha1.WebhookSubscripti
 	}
 }
 
-// api is somebody else's client of the vendor, one that keeps no names unique.
-func (w *world) api() subscription.API {
-	GinkgoHelper()
-	token := func(context.Context) (string, error) { return w.token, nil }
-	var (
-		api subscription.API
-		err error
-	)
-	if w.vendor.single {
-		api, err = bird.NewClient(bird.ClientConfig{BaseURL: upstreamURL, WorkspaceID: bird.WorkspaceID(w.ns), AccessKey: token})
-	} else {
-		api, err = dixa.NewClient(dixa.ClientConfig{BaseURL: upstreamURL + "/v1", Token: token})
-	}
-	Expect(err).NotTo(HaveOccurred())
-
-	return api
-}
-
-// twinName is the name that "twins" has at a vendor with names.
-func (w *world) twinName() string {
-	if w.vendor.names {
-		return w.remoteName("twins")
-	}
-
-	return ""
-}
-
 // birdID is the id by which Bird knows the subscription of one event.
 func (w *world) birdID(ctx context.Context, event string) string {
 	GinkgoHelper()
-	list, err := w.api().List(ctx)
+	api, err := bird.NewClient(bird.ClientConfig{
+		BaseURL: upstreamURL, WorkspaceID: bird.WorkspaceID(w.ns),
+		AccessKey: func(context.Context) (string, error) { return w.token, nil },
+	})
+	Expect(err).NotTo(HaveOccurred())
+	list, err := api.List(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	for _, one := range list {
 		if slices.Equal(one.Events, []string{event}) {
